@@ -1,0 +1,49 @@
+# `make repro` builds the study, `make test` the quick tests; both install what they need first.
+# An active environment (venv, conda) is used; without one, .venv is made.
+
+PYTHON ?= python3
+ENV := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX),$(CURDIR)/.venv)
+BIN := $(ENV)/bin
+RUN := PATH="$(BIN):$$PATH"
+
+.PHONY: repro test test-slow lint check install help
+
+help:
+	@echo "make repro      everything from raw bytes to report/index.html"
+	@echo "make check      is params.yaml valid?"
+	@echo "make test       the quick tests (with one smoke run of the whole graph)"
+	@echo "make test-slow  the other tests"
+	@echo "make lint       ruff"
+
+repro: check repository
+	$(RUN) dvc repro
+	@echo "Open report/index.html; the figures are in metrics/summary.json, the pictures in plots/."
+
+check: install
+	@$(RUN) python -m stages.runtime.params
+
+test: install
+	$(RUN) python -m pytest -m "not slow"
+
+test-slow: install
+	$(RUN) python -m pytest -m slow
+
+lint: install
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+
+install: $(ENV)/.installed-requirements
+
+$(ENV)/.installed-requirements: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	@test -x "$(BIN)/python" || { echo "Making $(ENV)"; $(PYTHON) -m venv "$(ENV)"; }
+	@"$(BIN)/python" -m pip --version > /dev/null 2>&1 || "$(BIN)/python" -m ensurepip
+	"$(BIN)/python" -m pip install -r requirements.txt
+	@touch "$@"
+
+# An unpacked archive has no .git, and DVC asks for one.
+.PHONY: repository
+repository: install
+	@test -e .git || { \
+	  if command -v git > /dev/null; then git init -q . && echo "No git repository here: made an empty one, since DVC works inside git. Commit before you use 'dvc exp' or 'dvc metrics diff'."; \
+	  else $(RUN) dvc config --local core.no_scm true && echo "No git here: DVC runs without it; 'dvc exp' and 'dvc metrics diff' need git."; fi; }

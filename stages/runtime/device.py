@@ -1,0 +1,37 @@
+"""Where training runs and in which precision."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def pick() -> torch.device:
+    """The first GPU if there is one, else the CPU. Never part of a stage's command: results belong to the params."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Context in which matrix products and convolutions run in bfloat16 if `precision` is `bf16`; nothing changes for `fp32`."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def resident(images: np.ndarray, device: torch.device) -> Tensor:
+    """The whole uint8 image array (n, height, width, channels) as one tensor on the device."""
+    return torch.from_numpy(images).to(device)
+
+
+def take(images: Tensor, index: Tensor, low: float = -1.0) -> Tensor:
+    """Images `index` of a resident uint8 NHWC tensor, as float32 (n, channels, height, width) in [low, 1], channels_last."""
+    scale = (1.0 - low) / 255
+    return images[index].permute(0, 3, 1, 2).float().mul_(scale).add_(low)
+
+
+def to_uint8(images: Tensor, low: float = -1.0) -> Tensor:
+    """Rounded uint8 NHWC tensor of images (n, channels, height, width) in [low, 1]; values outside are clamped."""
+    scaled = (images.float() - low) * (255 / (1.0 - low))
+    return scaled.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def place(module: nn.Module, device: torch.device) -> nn.Module:
+    """Move a module to the device with its convolution weights in channels_last order."""
+    return module.to(device, memory_format=torch.channels_last)

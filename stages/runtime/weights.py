@@ -1,0 +1,36 @@
+"""Weight files: safetensors, never pickles."""
+
+from pathlib import Path
+
+import safetensors
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from stages.runtime.files import replacing
+from stages.runtime.stage import UserError
+
+
+def save_weights(path: str | Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors by name as safetensors, on the CPU and contiguous."""
+    with replacing(path) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Tensors by name; UserError where the file is missing or damaged."""
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
+    except safetensors.SafetensorError as error:
+        raise UserError(f"{path} is no readable safetensors file ({error}): delete it and run `dvc repro`") from None
+
+
+def load_weights(path: str | Path, module: nn.Module, prefix: str = "") -> None:
+    """Fill `module` with the tensors whose names start with `prefix`; UserError where names or shapes don't fit."""
+    tensors = {name.removeprefix(prefix): tensor for name, tensor in read_weights(path).items() if name.startswith(prefix)}
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise UserError(f"{path} belongs to another model than the params describe ({first})") from None

@@ -1,0 +1,188 @@
+import os
+import signal
+
+import pytest
+import torch
+from torch import nn
+
+from stages.runtime import seeding, training
+from stages.runtime.resume import ResumeState
+from stages.runtime.stage import UserError
+from stages.runtime.weights import load_weights, save_weights
+
+
+class Fit(training.Trainable):
+    """A linear map fitted to noise, with dropout: every kind of state and randomness a real model has."""
+
+    def __init__(self, stop_at: int | None = None, fail: str | None = None) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
+        self.optimizers = {"net": torch.optim.Adam(self.net.parameters(), 0.01)}
+        self.stop_at, self.fail = stop_at, fail
+
+    def update(self, step):
+        if step == self.stop_at:
+            raise KeyboardInterrupt
+        loss = self.net(torch.randn(8, 3)).square().mean()
+        if self.fail and step >= 7:
+            loss = loss * float(self.fail)
+        self.optimizers["net"].zero_grad()
+        loss.backward()
+        self.optimizers["net"].step()
+        return {"loss": loss.detach()} | ({"rare": torch.tensor(float(step))} if step % 4 == 0 else {})
+
+    def snapshot(self):
+        return {"weight": self.net[0].weight}
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch):
+    monkeypatch.setenv("RESUME_DIR", str(tmp_path / "resume"))
+    return ResumeState("fit-0", {"steps": 20}, [])
+
+
+def train(model, state, **options):
+    return training.train(model, run="fit-0", seed=0, steps=20, images_per_step=8, state=state, records=10, **options)
+
+
+def fit(state, **options):
+    torch.manual_seed(0)
+    model = Fit(**options)
+    return model, train(model, state, snapshots=4, save_every_seconds=0.0)
+
+
+def test_an_interrupted_run_ends_as_an_undisturbed_one_bit_for_bit(state, tmp_path):
+    whole, expected = fit(ResumeState("other", None, []))
+    with pytest.raises(KeyboardInterrupt):
+        fit(state, stop_at=14)
+    assert (state.folder / "state.pt").exists()
+    resumed, trained = fit(state)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    assert trained.history.equals(expected.history)
+    assert trained.snapshots.keys() == expected.snapshots.keys() == {5, 10, 15, 20}
+    assert all(torch.equal(trained.snapshots[step]["weight"], kept["weight"]) for step, kept in expected.snapshots.items())
+    state.clear()
+    assert not state.folder.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_step_saves_and_the_next_run_goes_on(state, number):
+    whole, expected = fit(ResumeState("other", None, []))
+
+    class Signalled(Fit):
+        def update(self, step):
+            if step == 7:
+                os.kill(os.getpid(), number)
+            return super().update(step)
+
+    before = signal.getsignal(number)
+    torch.manual_seed(0)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(
+            Signalled(),
+            run="fit-0",
+            seed=0,
+            steps=20,
+            images_per_step=8,
+            snapshots=4,
+            state=state,
+            records=10,
+            save_every_seconds=1e9,
+        )
+    assert signal.getsignal(number) is before
+    assert state.load()["loop"]["step"] == 7
+    resumed, trained = fit(state)
+    assert all(torch.equal(tensor, resumed.state_dict()[name]) for name, tensor in whole.state_dict().items())
+    assert trained.history.equals(expected.history)
+
+
+def test_the_resumed_run_does_not_start_again(state):
+    with pytest.raises(KeyboardInterrupt):
+        fit(state, stop_at=14)
+    seen = []
+
+    class Watched(Fit):
+        def update(self, step):
+            seen.append(step)
+            return super().update(step)
+
+    train(Watched(), state, snapshots=0, save_every_seconds=1e9)
+    assert seen == list(range(13, 21))
+
+
+def test_history_holds_the_average_of_each_interval(state):
+    _, trained = fit(state)
+    assert list(trained.history["step"]) == list(range(2, 21, 2))
+    assert trained.history["rare"].dropna().tolist() == [4.0, 8.0, 12.0, 16.0, 20.0]
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf"])
+def test_a_loss_that_is_no_number_stops_the_run_by_name(state, bad):
+    with pytest.raises(UserError, match="fit-0: loss became"):
+        fit(state, fail=bad)
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", None])
+def test_a_damaged_state_is_said_and_left_out(state, damage, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        fit(state, stop_at=14)
+    path = state.folder / "state.pt"
+    path.write_bytes(path.read_bytes()[:-200] if damage is None else damage)
+    _, trained = fit(state)
+    assert "starting afresh" in capsys.readouterr().err
+    assert len(trained.history) == 10
+
+
+def test_other_params_inputs_or_runs_have_a_state_of_their_own(tmp_path):
+    file = tmp_path / "input"
+    file.write_text("a")
+    folders = [ResumeState("fit-0", {"lr": 1}, [file]).folder, ResumeState("fit-0", {"lr": 2}, [file]).folder]
+    file.write_text("b")
+    folders += [ResumeState("fit-0", {"lr": 1}, [file]).folder, ResumeState("fit-1", {"lr": 1}, [file]).folder]
+    assert len(set(folders)) == 4
+    file.write_text("a")
+    assert ResumeState("fit-0", {"lr": 1}, [file]).folder == folders[0]
+
+
+@pytest.mark.parametrize(
+    ("steps", "count", "expected"), [(10, 5, {2, 4, 6, 8, 10}), (3, 8, {1, 2, 3}), (7, 2, {4, 7}), (5, 0, set())]
+)
+def test_recordings_are_equally_spaced_and_end_at_the_last_step(steps, count, expected):
+    assert training.spaced(steps, count) == expected
+
+
+def test_progress_in_a_log_names_step_losses_rate_and_time_left(capsys):
+    progress = training.Progress("fit-0", 0, 4, 8, seconds_between_lines=0)
+    progress.advance(2, [{"step": 2, "loss": 0.25}])
+    line = capsys.readouterr().err
+    assert line.startswith("fit-0: step 2/4 loss 0.25 ")
+    assert "images/s" in line and line.rstrip().endswith("left")
+
+
+def test_a_step_s_random_numbers_depend_on_seed_and_step_alone():
+    seeding.seed_step(3, 5)
+    first = torch.rand(4)
+    torch.rand(100)
+    seeding.seed_step(3, 5)
+    assert torch.equal(torch.rand(4), first)
+    seeding.seed_step(3, 6)
+    assert not torch.equal(torch.rand(4), first)
+
+
+def test_weights_of_another_model_are_refused_in_one_line(tmp_path):
+    save_weights(tmp_path / "w.safetensors", {f"net.{name}": value for name, value in nn.Linear(3, 4).state_dict().items()})
+    model = nn.Linear(3, 4)
+    load_weights(tmp_path / "w.safetensors", model, prefix="net.")
+    for other in (nn.Linear(3, 5), nn.Conv2d(3, 4, 1), nn.Linear(3, 4, bias=False)):
+        with pytest.raises(UserError, match="another model") as raised:
+            load_weights(tmp_path / "w.safetensors", other, prefix="net.")
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"\xff" * 100])
+def test_what_is_no_weight_file_is_refused(tmp_path, content):
+    (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match="no readable safetensors"):
+        load_weights(tmp_path / "w.safetensors", nn.Linear(1, 1))
+    assert os.listdir(tmp_path) == ["w.safetensors"]
