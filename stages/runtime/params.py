@@ -67,6 +67,7 @@ class StyleGAN2Network(Group):
     capacity: PositiveInt
     fmap_max: PositiveInt
     attention_layers: list[PositiveInt]
+    attention_heads: PositiveInt
 
 
 class StyleGAN2Train(Group):
@@ -123,6 +124,7 @@ class ACGANTrain(Group):
     beta2: Beta
     ema_decay: Beta
     objective: Literal["report", "logits"]
+    fake_class_weight: NonNegative
     batch_norm_eps: Positive
     precision: Precision
     snapshots: NonNegativeInt

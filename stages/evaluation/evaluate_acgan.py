@@ -1,0 +1,27 @@
+"""Score ACGAN's digits: how often the judge sees the digit that was asked for.
+
+Reads samples/acgan-SEED.npz, models/judge/weights.safetensors and results/judge/evaluation.json, and leaves
+results/acgan-SEED/evaluation.json with the judge's own accuracy on real test digits beside the score.
+"""
+
+from stages.evaluation.judge import Judge, predict
+from stages.runtime import device
+from stages.runtime.accuracy import classification_report
+from stages.runtime.files import read_json, write_json
+from stages.runtime.images import load_arrays
+from stages.runtime.stage import run
+from stages.runtime.weights import load_weights
+
+
+def main(seed: int) -> None:
+    images, labels = load_arrays(f"samples/acgan-{seed}.npz", "images", "labels")
+    judge, where = Judge(), device.pick()
+    load_weights("models/judge/weights.safetensors", judge)
+    judge_test_accuracy = read_json("results/judge/evaluation.json")["test_accuracy"]
+    report = classification_report(labels, predict(device.place(judge, where), device.resident(images, where)).cpu().numpy())
+    scores = {"judge_accuracy": report.pop("accuracy"), **report, "judge_test_accuracy": judge_test_accuracy}
+    write_json(f"results/acgan-{seed}/evaluation.json", scores)
+
+
+if __name__ == "__main__":
+    run(main)

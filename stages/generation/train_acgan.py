@@ -1,0 +1,144 @@
+"""Train ACGAN on labelled digits.
+
+Reads data/prepared/DATASET.npz (28x28x3) and leaves models/acgan-SEED/weights.safetensors (generator, its moving average,
+discriminator), results/acgan-SEED/snapshots.npz (10x10 images of fixed latents, one class a row, from the average) and
+results/acgan-SEED/history.csv (losses, and the discriminator's class accuracy on real and on generated images).
+"""
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Adam
+
+from stages.generation.acgan import CLASSES, LATENT, Discriminator, Generator, adversarial_loss, class_loss, draw
+from stages.generation.acgan_images import COLUMNS, STORED_SIDE, enlarge, render
+from stages.runtime import device, params
+from stages.runtime.images import load_digits, save_arrays
+from stages.runtime.resume import ResumeState
+from stages.runtime.schedule import set_lr
+from stages.runtime.seeding import seed_step
+from stages.runtime.stage import run
+from stages.runtime.training import Trainable, train, write_history
+from stages.runtime.weights import save_weights
+
+
+def main(seed: int) -> None:
+    dataset, settings = params.read("acgan.dataset", "acgan.train")
+    name, path = f"acgan-{seed}", f"data/prepared/{dataset}.npz"
+    images, labels = load_digits(path, "train")
+    state = ResumeState(name, settings, [path])
+    model = ACGAN(images, labels, settings, seed, device.pick())
+    trained = train(
+        model,
+        run=name,
+        seed=seed,
+        steps=settings.steps,
+        images_per_step=settings.batch_size,
+        snapshots=settings.snapshots,
+        state=state,
+    )
+    save_weights(f"models/{name}/weights.safetensors", model.state_dict())
+    save_arrays(f"results/{name}/snapshots.npz", **stacked(trained.snapshots))
+    write_history(f"results/{name}/history.csv", trained.history)
+    state.clear()
+
+
+class ACGAN(Trainable):
+    """Generator, its moving average and discriminator, trained on uint8 images (n, 28, 28, 3) with labels (n,)."""
+
+    def __init__(
+        self, images: np.ndarray, labels: np.ndarray, settings: params.ACGANTrain, seed: int, where: torch.device
+    ) -> None:
+        super().__init__()
+        seed_step(seed, "networks")
+        self.settings, self.device = settings, where
+        self.generator = device.place(Generator(settings.batch_norm_eps), where)
+        self.discriminator = device.place(Discriminator(settings.batch_norm_eps), where)
+        self.average = copy.deepcopy(self.generator).requires_grad_(False)
+        self.fixed_latents = torch.randn(CLASSES * COLUMNS, LATENT).to(where)
+        self.real_images, self.real_labels = enlarge(images, where), torch.from_numpy(labels).to(where)
+        self.optimizers = {
+            "generator": self._adam(self.generator, settings.lr_generator),
+            "discriminator": self._adam(self.discriminator, settings.lr_discriminator),
+        }
+
+    def update(self, step: int) -> dict[str, Tensor]:
+        """One step of the generator, then one of the discriminator on the same generated images."""
+        settings = self.settings
+        for name, lr in (("generator", settings.lr_generator), ("discriminator", settings.lr_discriminator)):
+            set_lr(self.optimizers[name], lr, step, settings.steps, settings.lr_decay)
+        index = torch.randint(len(self.real_images), (settings.batch_size,), device=self.device)
+        latents, labels = draw(settings.batch_size, self.device)
+        with device.autocast(self.device, settings.precision):
+            fakes, generator_loss = self._update_generator(latents, labels)
+            discriminator_loss, real_logits, fake_logits = self._update_discriminator(index, fakes, labels)
+        self._follow()
+        return {
+            "loss_generator": generator_loss,
+            "loss_discriminator": discriminator_loss,
+            "accuracy_real": (real_logits.argmax(dim=1) == self.real_labels[index]).float().mean(),
+            "accuracy_fake": (fake_logits.argmax(dim=1) == labels).float().mean(),
+        }
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """`images`, uint8 (100, 28, 28, 3): ten of each class, one class after the other, of latents that never change."""
+        return {"images": torch.from_numpy(render(self.average, self.fixed_latents))}
+
+    def _update_generator(self, latents: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Generated images (detached) and the loss, after a step towards `real` and towards the wanted classes."""
+        self.discriminator.requires_grad_(False)
+        fakes = self.generator(latents, labels)
+        loss = self._loss(self.discriminator(fakes), True, labels)
+        self._step("generator", loss)
+        self.discriminator.requires_grad_(True)
+        return fakes.detach(), loss.detach()
+
+    def _update_discriminator(self, index: Tensor, fakes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss and the class logits of real and of generated images, which go through it separately.
+
+        In one batch they would share their batch-norm statistics, and each would see what the other looks like.
+        """
+        real = self.discriminator(device.take(self.real_images, index))
+        fake = self.discriminator(fakes)
+        weight = self.settings.fake_class_weight
+        loss = (self._loss(real, True, self.real_labels[index]) + self._loss(fake, False, labels, weight)) / 2
+        self._step("discriminator", loss)
+        return loss.detach(), real[1].detach(), fake[1].detach()
+
+    def _loss(self, logits: tuple[Tensor, Tensor], real: bool, labels: Tensor, class_weight: float = 1.0) -> Tensor:
+        kind = class_loss(logits[1], labels, self.settings.objective)
+        return (adversarial_loss(logits[0], real) + class_weight * kind) / 2
+
+    def _adam(self, network: torch.nn.Module, lr: float) -> Adam:
+        return Adam(network.parameters(), lr=lr, betas=(self.settings.beta1, self.settings.beta2), fused=True)
+
+    def _step(self, name: str, loss: Tensor) -> None:
+        self.optimizers[name].zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizers[name].step()
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average towards the generator: parameters and running statistics alike."""
+        pairs = zip(self.average.state_dict().values(), self.generator.state_dict().values(), strict=True)
+        for average, current in pairs:
+            if average.is_floating_point():
+                average.lerp_(current, 1 - self.settings.ema_decay)
+            else:
+                average.copy_(current)
+
+
+def stacked(snapshots: dict[int, dict[str, Tensor]]) -> dict[str, np.ndarray]:
+    """Snapshots by step as arrays `steps` int64 (K,) and `images` uint8 (K, 100, 28, 28, 3)."""
+    steps = np.array(sorted(snapshots), dtype=np.int64)
+    images = [snapshots[step]["images"].numpy() for step in steps]
+    return {
+        "steps": steps,
+        "images": np.array(images, dtype=np.uint8).reshape(-1, CLASSES * COLUMNS, STORED_SIDE, STORED_SIDE, 3),
+    }
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,114 @@
+"""stages.evaluation.judge, train_judge and evaluate_acgan: size, learning, and the figures they leave."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from stages.evaluation import evaluate_acgan, train_judge
+from stages.evaluation.judge import Judge, predict
+from stages.runtime import params
+from stages.runtime.files import read_json
+from stages.runtime.images import save_arrays
+from stages.runtime.seeding import seed_step
+from stages.runtime.stage import UserError
+from stages.runtime.weights import load_weights
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
+TINY = {"steps": 60, "batch_size": 32, "lr": 0.003, "precision": "fp32"}
+
+
+def bars(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """An easy task: noise with a bright bar whose height tells the class."""
+    generator = np.random.default_rng(seed)
+    images, labels = generator.integers(0, 100, (count, 28, 28, 3), dtype=np.uint8), np.arange(count, dtype=np.int64) % 10
+    for image, label in zip(images, labels, strict=True):
+        image[2 * label + 4 : 2 * label + 6] = 255
+    return images, labels
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder to run the stages in, with easy digits, samples that are half right, and tiny params."""
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["judge"] |= TINY
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    (images, labels), (test_images, test_labels) = bars(500, 0), bars(100, 1)
+    save_arrays(
+        tmp_path / f"data/prepared/{content['judge']['dataset']}.npz",
+        train_images=images,
+        train_labels=labels,
+        test_images=test_images,
+        test_labels=test_labels,
+    )
+    images, labels = bars(40, 2)
+    wanted = np.where(np.arange(40) < 20, labels, (labels + 1) % 10)
+    save_arrays(tmp_path / "samples/acgan-0.npz", images=images, labels=wanted)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def settings(**changes) -> params.Judge:
+    return params.load(ROOT / "params.yaml").judge.model_copy(update=TINY | changes)
+
+
+def test_parameter_count_is_the_references():
+    judge = Judge()
+    assert sum(parameter.numel() for parameter in judge.parameters()) == 44_674
+    assert judge(torch.zeros(2, 3, 28, 28)).shape == (2, 10)
+
+
+def test_predictions_do_not_depend_on_the_batch_size_and_see_the_range_from_minus_one_to_one():
+    torch.manual_seed(0)
+    judge, (images, _) = Judge(), bars(25, 0)
+    whole = predict(judge, torch.from_numpy(images))
+    assert torch.equal(whole, predict(judge, torch.from_numpy(images), batch_size=4))
+
+    class Spy(torch.nn.Module):
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            assert batch.shape == (2, 3, 28, 28)
+            assert (batch[0] == -1).all()
+            assert (batch[1] == 1).all()
+            return batch.new_zeros(2, 10)
+
+    extremes = torch.stack([torch.zeros(28, 28, 3), torch.full((28, 28, 3), 255)]).to(torch.uint8)
+    assert predict(Spy(), extremes).tolist() == [0, 0]
+
+
+def test_same_seed_same_judge():
+    weights = []
+    for seed in (0, 0, 1):
+        model = train_judge.JudgeTraining(*bars(50, 0), settings(seed=seed), CPU)
+        for step in (1, 2):
+            seed_step(seed, step)
+            model.update(step)
+        weights.append(model.judge.layers[0].weight.detach())
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_judge_learns_an_easy_task_and_scores_what_it_sees(place):
+    train_judge.main()
+    report = read_json("results/judge/evaluation.json")
+    assert report["test_accuracy"] >= 0.95
+    assert report["n"] == 100
+    assert np.array(report["confusion"]).sum() == 100
+    assert Path("results/judge/history.csv").read_text().startswith("step,loss,accuracy\n")
+    load_weights("models/judge/weights.safetensors", Judge())
+    assert not list(Path(".resume").glob("*"))
+
+    evaluate_acgan.main(0)
+    scores = read_json("results/acgan-0/evaluation.json")
+    assert list(scores) == ["judge_accuracy", "per_class", "confusion", "n", "judge_test_accuracy"]
+    assert scores["judge_accuracy"] == pytest.approx(0.5, abs=0.1)
+    assert scores["judge_test_accuracy"] == report["test_accuracy"]
+    assert scores["n"] == 40
+
+
+def test_missing_samples_are_said_in_one_line(place):
+    Path("samples/acgan-0.npz").unlink()
+    with pytest.raises(UserError, match="samples/acgan-0.npz is missing"):
+        evaluate_acgan.main(0)

@@ -1,0 +1,230 @@
+"""stages.generation.train_acgan and sample_acgan: the step, repeatability, resuming, and the files they leave."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from stages.generation import sample_acgan, train_acgan
+from stages.generation.acgan import Generator
+from stages.generation.acgan_images import render
+from stages.generation.train_acgan import ACGAN
+from stages.runtime import params
+from stages.runtime.images import load_arrays, save_arrays
+from stages.runtime.resume import ResumeState
+from stages.runtime.seeding import seed_step
+from stages.runtime.stage import UserError
+from stages.runtime.training import train
+from stages.runtime.weights import read_weights
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "steps": 4,
+    "batch_size": 4,
+    "precision": "fp32",
+    "snapshots": 2,
+    "objective": "logits",
+    "ema_decay": 0.5,
+    "fake_class_weight": 1.0,
+}
+
+
+def settings(**changes) -> params.ACGANTrain:
+    return params.load(ROOT / "params.yaml").acgan.train.model_copy(update=TINY | changes)
+
+
+def digits(count: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    return generator.integers(0, 256, (count, 28, 28, 3), dtype=np.uint8), np.arange(count, dtype=np.int64) % 10
+
+
+def tiny_model(seed: int = 0, **changes) -> ACGAN:
+    return ACGAN(*digits(), settings(**changes), seed, CPU)
+
+
+def train_tiny(folder: Path, seed: int = 0, model: ACGAN | None = None, **changes):
+    model = model or tiny_model(seed, **changes)
+    state = ResumeState("acgan", str(changes), [])
+    state.folder = folder
+    done = train(
+        model, run="acgan", seed=seed, steps=4, images_per_step=4, snapshots=1, state=state, records=4, save_every_seconds=0
+    )
+    return model.state_dict(), done
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty folder to run the stages in, with digits and tiny params."""
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["acgan"]["train"] |= TINY
+    content["acgan"]["sample"] |= {"per_class": 3}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    images, labels = digits()
+    save_arrays(tmp_path / f"data/prepared/{content['acgan']['dataset']}.npz", train_images=images, train_labels=labels)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_one_step_sends_real_and_generated_images_through_the_discriminator_separately():
+    model, seen = tiny_model(), []
+    model.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
+    seed_step(0, 1)
+    model.update(1)
+    assert [len(images) for images in seen] == [4, 4, 4]
+    generator_step, real, fake = seen
+    assert torch.equal(generator_step, fake)
+    stored = model.real_images.permute(0, 3, 1, 2) / 127.5 - 1
+    assert all((stored - image).abs().amax(dim=(1, 2, 3)).min() < 1e-6 for image in real)
+
+
+def test_the_generator_goes_first_and_neither_step_moves_the_other_network():
+    model, order = tiny_model(lr_discriminator=1e-30), []
+    for name, optimizer in model.optimizers.items():
+        optimizer.register_step_pre_hook(lambda *_, name=name: order.append(name))
+    before = {name: parameter.detach().clone() for name, parameter in model.discriminator.named_parameters()}
+    seed_step(0, 1)
+    model.update(1)
+    assert order == ["generator", "discriminator"]
+    for name, parameter in model.discriminator.named_parameters():
+        torch.testing.assert_close(parameter, before[name], rtol=0, atol=1e-20)
+    assert all(parameter.requires_grad for parameter in model.discriminator.parameters())
+
+
+def test_losses_of_an_undecided_discriminator_are_the_closed_ones():
+    model = tiny_model()
+    for head in (model.discriminator.real, model.discriminator.kind):
+        head.weight.data.zero_()
+        head.bias.data.zero_()
+    values = model.update(1)
+    expected = (np.log(2) + np.log(10)) / 2
+    assert values["loss_generator"].item() == pytest.approx(expected, abs=1e-6)
+    assert values["loss_discriminator"].item() == pytest.approx(expected, abs=0.02)
+
+
+def test_the_weight_of_generated_images_class_loss_is_the_discriminators_alone():
+    losses = []
+    for weight in (1.0, 0.0):
+        model = tiny_model(fake_class_weight=weight)
+        for head in (model.discriminator.real, model.discriminator.kind):
+            head.weight.data.zero_()
+            head.bias.data.zero_()
+        losses.append([value.item() for value in list(model.update(1).values())[:2]])
+    assert losses[1][0] == pytest.approx(losses[0][0], abs=1e-6)
+    assert losses[1][1] == pytest.approx(np.log(2) / 2 + np.log(10) / 4, abs=0.02)
+
+
+def test_average_is_the_decayed_mean_of_the_generator_and_without_decay_the_generator_itself():
+    for decay in (0.5, 0.0):
+        model = tiny_model(ema_decay=decay)
+        start = model.average.linear.weight.clone()
+        seed_step(0, 1)
+        model.update(1)
+        torch.testing.assert_close(model.average.linear.weight, decay * start + (1 - decay) * model.generator.linear.weight)
+        running = model.generator.norm.running_mean
+        torch.testing.assert_close(model.average.norm.running_mean, (1 - decay) * running)
+
+
+def test_learning_rates_fall_at_the_end():
+    model = tiny_model(lr_generator=1e-3, lr_discriminator=2e-3, lr_decay=0.5)
+    rates = []
+    for step in range(1, 5):
+        seed_step(0, step)
+        model.update(step)
+        rates.append([optimizer.param_groups[0]["lr"] for optimizer in model.optimizers.values()])
+    assert rates == pytest.approx(np.outer([1, 1, 1, 0.5], [1e-3, 2e-3]))
+
+
+@pytest.mark.parametrize("changes", [{}, {"objective": "report", "batch_norm_eps": 0.8}, {"precision": "bf16"}])
+def test_same_seed_same_weights_and_another_seed_others(tmp_path, changes):
+    one, _ = train_tiny(tmp_path / "one", **changes)
+    two, _ = train_tiny(tmp_path / "two", **changes)
+    three, _ = train_tiny(tmp_path / "three", seed=1, **changes)
+    assert same(one, two)
+    assert not same(one, three)
+
+
+def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
+    weights, whole = train_tiny(tmp_path / "whole")
+    model = tiny_model()
+    update = model.update
+
+    def interrupted(step: int) -> dict[str, torch.Tensor]:
+        if step == 3:
+            raise KeyboardInterrupt
+        return update(step)
+
+    model.update = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(tmp_path / "broken", model=model)
+    assert (tmp_path / "broken/state.pt").exists()
+    resumed_weights, resumed = train_tiny(tmp_path / "broken")
+    assert same(weights, resumed_weights)
+    assert whole.history.equals(resumed.history)
+    assert torch.equal(whole.snapshots[4]["images"], resumed.snapshots[4]["images"])
+
+
+def test_stages_leave_weights_snapshots_history_and_ordered_samples(place):
+    train_acgan.main(0)
+    steps, images = load_arrays("results/acgan-0/snapshots.npz", "steps", "images")
+    assert steps.tolist() == [2, 4]
+    assert images.shape == (2, 100, 28, 28, 3)
+    assert (
+        Path("results/acgan-0/history.csv")
+        .read_text()
+        .startswith("step,loss_generator,loss_discriminator,accuracy_real,accuracy_fake\n")
+    )
+    assert {name.split(".")[0] for name in read_weights("models/acgan-0/weights.safetensors")} == {
+        "generator",
+        "average",
+        "discriminator",
+    }
+    assert not list(Path(".resume").glob("*"))
+    sample_acgan.main(0)
+    images, labels = load_arrays("samples/acgan-0.npz", "images", "labels")
+    assert images.shape == (30, 28, 28, 3)
+    assert labels.tolist() == [label for label in range(10) for _ in range(3)]
+
+
+def test_samples_repeat_and_follow_the_seed_and_the_batch_norm_mode():
+    torch.manual_seed(0)
+    generator = Generator()
+    one, _ = sample_acgan.sample(generator, 0, 3, "eval")
+    assert np.array_equal(one, sample_acgan.sample(generator, 0, 3, "eval")[0])
+    assert not np.array_equal(one, sample_acgan.sample(generator, 1, 3, "eval")[0])
+    assert not np.array_equal(one, sample_acgan.sample(generator, 0, 3, "batch")[0])
+
+
+def test_samples_are_those_of_the_moving_average(place):
+    train_acgan.main(0)
+    sample_acgan.main(0)
+    images, _ = load_arrays("samples/acgan-0.npz", "images", "labels")
+    model = tiny_model()
+    model.load_state_dict(read_weights("models/acgan-0/weights.safetensors"))
+    seed_step(0, "samples")
+    latents = torch.randn(30, 100)
+    assert np.array_equal(images, render(model.average, latents))
+    assert not np.array_equal(images, render(model.generator, latents))
+
+
+def test_faces_are_refused_in_one_line(place):
+    path = next(Path("data/prepared").iterdir())
+    images, labels = digits()
+    save_arrays(path, train_images=images[:, :20], train_labels=labels)
+    with pytest.raises(UserError, match="28x28x3"):
+        train_acgan.main(0)
+    save_arrays(path, train_images=images, train_labels=labels + 30)
+    with pytest.raises(UserError, match="labels 0 to 9"):
+        train_acgan.main(0)
+
+
+def test_without_snapshots_the_sheet_is_empty():
+    arrays = train_acgan.stacked({})
+    assert arrays["steps"].shape == (0,)
+    assert arrays["images"].shape == (0, 100, 28, 28, 3)
