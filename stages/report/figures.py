@@ -1,0 +1,101 @@
+"""Accuracies as bars, confusion matrices, and t-SNE scatters."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from stages.report.names import method_name, pair_name
+from stages.report.style import BLUE, CLASSES, DOMAINS, FAINT, INK, ORANGE, canvas, hide, method_colour
+
+
+def accuracy_bars(summary: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
+    """`adaptation` of the summary: for each pair a bar a method, its value above, its spread where there are several seeds."""
+    methods = list(next(iter(summary.values())))
+    figure, (axis,) = canvas(1, 1, width=max(6.0, 1.2 + 0.72 * len(methods) * len(summary)), height=4.0)
+    width = 0.84 / len(methods)
+    for offset, method in enumerate(methods):
+        values = [summary[pair][method]["accuracy"] for pair in summary]
+        places = np.arange(len(summary)) + (offset - (len(methods) - 1) / 2) * width
+        means = [value["mean"] for value in values]
+        axis.bar(places, means, width * 0.92, color=method_colour(method), label=method_name(method))
+        for place, value in zip(places, values, strict=True):
+            std = value["std"] or 0.0
+            if std:
+                axis.errorbar(place, value["mean"], std, color=INK, capsize=3, linewidth=1.2)
+            axis.text(place, value["mean"] + std + 0.012, f"{100 * value['mean']:.1f}", ha="center", va="bottom", fontsize=9)
+    axis.axhline(0.1, color=FAINT, linestyle=":", linewidth=1.2)
+    axis.text(1.005, 0.1, "chance", color=FAINT, va="center", fontsize=9, transform=axis.get_yaxis_transform())
+    axis.set_xticks(range(len(summary)), [pair_name(pair) for pair in summary])
+    axis.tick_params(axis="x", length=0)
+    axis.grid(False, axis="x")
+    axis.set(ylim=(0, 1.08), ylabel="accuracy on target test", yticks=np.linspace(0, 1, 6))
+    axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    figure.legend(loc="outside upper center", ncols=len(methods))
+    return figure
+
+
+def confusions(matrices: Mapping[str, np.ndarray]) -> Figure:
+    """One matrix a title, counts [true][predicted] drawn as shares of each true class; the titles may have a second line."""
+    columns = min(2, len(matrices))
+    figure, axes = canvas(-(-len(matrices) // columns), columns, width=4.6, height=4.5)
+    for axis, (title, counts) in zip(axes, matrices.items(), strict=False):
+        _confusion(axis, np.asarray(counts, dtype=float), title)
+    hide(axes[len(matrices) :])
+    return figure
+
+
+def judged(real: list[float | None], generated: list[float | None]) -> Figure:
+    """The judge's accuracy for each class, on real test digits and on generated ones."""
+    figure, (axis,) = canvas(1, 1, width=7.5, height=3.2)
+    for offset, (values, colour, label) in enumerate([(real, BLUE, "real test digits"), (generated, ORANGE, "generated digits")]):
+        places = np.arange(10) + (offset - 0.5) * 0.4
+        axis.bar(places, [value or 0.0 for value in values], 0.37, color=colour, label=label)
+    axis.set_xticks(range(10))
+    axis.tick_params(axis="x", length=0)
+    axis.grid(False, axis="x")
+    axis.set(ylim=(0, 1.02), xlabel="class", ylabel="judge's accuracy")
+    axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+def tsne(points: pd.DataFrame) -> Figure:
+    """The same points twice: coloured by class, each digit written where its source images lie, and by domain."""
+    figure, (by_class, by_domain) = canvas(1, 2, width=4.8, height=4.8)
+    for label, group in points.groupby("label"):
+        _scatter(by_class, group, CLASSES[int(label) % 10], str(label))
+    for label, group in points[points["domain"] == "source"].groupby("label"):
+        box = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": CLASSES[int(label) % 10], "linewidth": 1.5}
+        by_class.text(group["x"].median(), group["y"].median(), str(label), ha="center", va="center", fontsize=10, bbox=box)
+    for domain, colour in DOMAINS.items():
+        _scatter(by_domain, points[points["domain"] == domain], colour, domain)
+    for axis, title, columns in ((by_class, "by class", 10), (by_domain, "by domain", 2)):
+        axis.set_title(title)
+        axis.grid(False)
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=columns, markerscale=2, handletextpad=0, columnspacing=0.8)
+    return figure
+
+
+def _scatter(axis: Axes, points: pd.DataFrame, colour: str, label: str) -> None:
+    axis.scatter(points["x"], points["y"], s=9, color=colour, linewidths=0, alpha=0.75, label=label)
+
+
+def _confusion(axis: Axes, counts: np.ndarray, title: str) -> None:
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(shares.shape):
+        if shares[row, column] >= 0.005:
+            colour = "white" if shares[row, column] > 0.55 else INK
+            text = f"{100 * shares[row, column]:.0f}"
+            axis.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+    axis.set_title(title)
+    axis.grid(False)
+    axis.set(xticks=range(10), yticks=range(10), xlabel="predicted", ylabel="true")
+    axis.tick_params(length=0)

@@ -1,0 +1,105 @@
+"""What the runs left in results/: only those runs are read that the params' lists of pairs, methods and seeds name."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.runtime.files import read_json
+from stages.runtime.params import Pair
+from stages.runtime.stage import UserError
+
+BOUND = "target_only"
+PROTOCOL = "clean"
+
+
+@dataclass(frozen=True)
+class Study:
+    """The runs that the params name, in the params' order. It adds the bound to the methods."""
+
+    stylegan2_seeds: list[int]
+    acgan_seeds: list[int]
+    pairs: dict[str, Pair]
+    methods: list[str]
+    seeds: list[int]
+    extractors: list[str]
+
+    KEYS = (
+        "stylegan2.seeds",
+        "acgan.seeds",
+        "adaptation.pairs",
+        "adaptation.methods",
+        "adaptation.seeds",
+        "evaluation.extractors",
+    )
+
+    @property
+    def all_methods(self) -> list[str]:
+        """The methods and, last, the bound that is trained on labelled target images."""
+        return [*self.methods, BOUND]
+
+
+def read_figures(path: str | Path) -> dict[str, Any]:
+    """A stage's JSON; UserError where it is missing or damaged."""
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): delete it and run `dvc repro`") from None
+
+
+class Results:
+    """The study's evaluations, histories and embeddings; UserError names what is missing or damaged."""
+
+    def __init__(self, study: Study, folder: str | Path = "results") -> None:
+        self.study, self.folder = study, Path(folder)
+
+    @cached_property
+    def faces(self) -> dict[str, list[dict[str, Any]]]:
+        """By extractor, the figures of each StyleGAN2 seed."""
+        runs = [self._evaluation(f"stylegan2-{seed}") for seed in self.study.stylegan2_seeds]
+        return {name: [run["protocols"][PROTOCOL][name] for run in runs] for name in self.study.extractors}
+
+    @cached_property
+    def digits(self) -> list[dict[str, Any]]:
+        """The judge's verdict on each ACGAN seed."""
+        return [self._evaluation(f"acgan-{seed}") for seed in self.study.acgan_seeds]
+
+    @cached_property
+    def judge(self) -> dict[str, Any]:
+        """The judge's own accuracy on real test digits."""
+        return self._evaluation("judge")
+
+    @cached_property
+    def adaptation(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        """By pair and method, the verdict on each seed."""
+        return {pair: {method: self._runs(pair, method) for method in self.study.all_methods} for pair in self.study.pairs}
+
+    def history(self, run: str) -> pd.DataFrame:
+        """A training's recorded values by step; values that a step did not have are NaN."""
+        return self._table(self.folder / run / "history.csv", "step")
+
+    def embedding(self, pair: str, method: str) -> pd.DataFrame:
+        """t-SNE coordinates x, y of test images with their label, prediction and domain."""
+        return self._table(self.folder / f"{pair}-{method}" / "embedding.csv", "label", "domain", "x", "y")
+
+    def _runs(self, pair: str, method: str) -> list[dict[str, Any]]:
+        return [self._evaluation(f"{pair}-{method}-{seed}") for seed in self.study.seeds]
+
+    def _evaluation(self, run: str) -> dict[str, Any]:
+        return read_figures(self.folder / run / "evaluation.json")
+
+    def _table(self, path: Path, *columns: str) -> pd.DataFrame:
+        try:
+            table = pd.read_csv(path)
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
+        except (ValueError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is damaged ({error}): delete it and run `dvc repro`") from None
+        missing = set(columns) - set(table.columns)
+        if missing:
+            raise UserError(f"{path} has no column {', '.join(sorted(missing))}: delete it and run `dvc repro`")
+        return table

@@ -1,0 +1,99 @@
+"""Gather the figures of all runs that the params name into metrics/summary.json, and draw the pictures in plots/.
+
+Reads results/, samples/ and the real faces in data/prepared/. Pictures of single runs show the first seed. Runs that the
+params don't name are left alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from stages.report import curves, figures, sheets, style
+from stages.report.names import method_name
+from stages.report.results import Results, Study
+from stages.report.summary import summarise
+from stages.runtime import params
+from stages.runtime.files import write_json
+from stages.runtime.images import load_arrays
+from stages.runtime.stage import run
+
+PLOTS = Path("plots")
+
+
+def main() -> None:
+    dataset, *lists = params.read("stylegan2.dataset", *Study.KEYS)
+    results = Results(Study(*lists))
+    summary = summarise(results)
+    write_json("metrics/summary.json", summary)
+    drawn = set()
+    for name, figure in draw(results, summary, dataset):
+        style.save(figure, PLOTS / f"{name}.png")
+        drawn.add(f"{name}.png")
+    for path in PLOTS.glob("*.png"):
+        if path.name not in drawn:
+            path.unlink()
+
+
+def draw(results: Results, summary: dict, dataset: str) -> Iterator[tuple[str, Figure]]:
+    """All pictures by file name, drawn one after the other."""
+    yield from draw_faces(results, dataset)
+    yield from draw_digits(results)
+    yield "accuracy", figures.accuracy_bars(summary["adaptation"])
+    verdicts = results.adaptation
+    curve = {pair: {name: [run["curve"] for run in runs] for name, runs in by.items()} for pair, by in verdicts.items()}
+    if all(points for by in curve.values() for runs in by.values() for points in runs):
+        yield "accuracy_curves", curves.accuracies(curve)
+    for pair in results.study.pairs:
+        yield from draw_pair(results, pair)
+
+
+def draw_faces(results: Results, dataset: str) -> Iterator[tuple[str, Figure]]:
+    """StyleGAN2: samples beside real faces, the way there, and the losses."""
+    name = f"stylegan2-{results.study.stylegan2_seeds[0]}"
+    (generated,) = load_arrays(f"samples/{name}.npz", "images")
+    (real,) = load_arrays(f"data/prepared/{dataset}.npz", "test_images")
+    yield "faces", sheets.faces(generated, real)
+    yield from draw_progress("faces_progress", name, range(12))
+    yield "training_stylegan2", curves.stylegan2(results.history(name))
+
+
+def draw_digits(results: Results) -> Iterator[tuple[str, Figure]]:
+    """ACGAN and its judge: samples by class, the way there, the losses, and what the judge takes for what."""
+    name = f"acgan-{results.study.acgan_seeds[0]}"
+    images, labels = load_arrays(f"samples/{name}.npz", "images", "labels")
+    yield "digits", sheets.digits(images, labels)
+    yield from draw_progress("digits_progress", name, range(0, 100, 10))
+    yield "training_acgan", curves.acgan(results.history(name))
+    yield "training_judge", curves.judge(results.history("judge"))
+    judge, digits = results.judge, results.digits[0]
+    yield "judge_classes", figures.judged(judge["per_class"], digits["per_class"])
+    matrices = {"real test digits": judge["confusion"], "generated digits": digits["confusion"]}
+    yield "confusion_judge", figures.confusions(matrices)
+
+
+def draw_progress(picture: str, name: str, shown: Sequence[int]) -> Iterator[tuple[str, Figure]]:
+    """Images `shown` of every snapshot of one run; nothing where the params ask for no snapshots."""
+    path = f"results/{name}/snapshots.npz"
+    (steps,) = load_arrays(path, "steps")
+    if len(steps):
+        (images,) = load_arrays(path, "images")
+        yield picture, sheets.progress(steps, images, shown)
+
+
+def draw_pair(results: Results, pair: str) -> Iterator[tuple[str, Figure]]:
+    """One pair: losses and confusion of every method, and t-SNE of those that have one."""
+    first = results.study.seeds[0]
+    histories = {method: results.history(f"{pair}-{method}-{first}") for method in results.study.all_methods}
+    yield f"training_{pair}", curves.adaptation(histories)
+    matrices = {
+        f"{method_name(method)}: {100 * runs[0]['accuracy']:.1f} %": runs[0]["confusion"]
+        for method, runs in results.adaptation[pair].items()
+    }
+    yield f"confusion_{pair}", figures.confusions(matrices)
+    for method in results.study.methods:
+        yield f"tsne_{pair}_{method}", figures.tsne(results.embedding(pair, method))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,33 @@
+"""The figures of the study by name, each as mean, standard deviation and number over the seeds."""
+
+from collections.abc import Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from stages.report.results import PROTOCOL, Results
+
+
+def summarise(results: Results) -> dict[str, Any]:
+    """What metrics/summary.json holds: accuracies are fractions, and nothing depends on when or where it was made."""
+    faces = {extractor: _of_faces(runs) for extractor, runs in results.faces.items()}
+    adaptation = {
+        pair: {method: {"accuracy": spread([run["accuracy"] for run in runs])} for method, runs in methods.items()}
+        for pair, methods in results.adaptation.items()
+    }
+    return {
+        "stylegan2": {PROTOCOL: faces},
+        "acgan": {"judge_accuracy": spread([run["judge_accuracy"] for run in results.digits])},
+        "judge": {"test_accuracy": results.judge["test_accuracy"]},
+        "adaptation": adaptation,
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, float | int | None]:
+    """Mean, standard deviation (divisor n - 1; None for one value, whose spread nobody knows) and number of values."""
+    return {"mean": fmean(values), "std": stdev(values) if len(values) > 1 else None, "n": len(values)}
+
+
+def _of_faces(runs: list[dict[str, Any]]) -> dict[str, dict[str, float | int | None]]:
+    """Every measured figure; counts and words are left to the runs' own files."""
+    names = [name for name, value in runs[0].items() if isinstance(value, int | float) and not name.startswith("n_")]
+    return {name: spread([run[name] for run in runs]) for name in names}

@@ -1,0 +1,113 @@
+"""Time and memory that the stages left in .timings/, and where the results come from."""
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from stages.report.results import Study
+from stages.runtime.files import read_json
+
+PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "dvc")
+PARTS = ("data", "StyleGAN2", "ACGAN", "judge", "adaptation", "report")
+
+
+@dataclass(frozen=True)
+class Part:
+    """The stages of one part of the study, each as (name, seconds, bytes)."""
+
+    name: str
+    stages: list[tuple[str, float, float]]
+
+    @property
+    def seconds(self) -> float:
+        """Sum over the stages."""
+        return sum(seconds for _, seconds, _ in self.stages)
+
+    @property
+    def peak_bytes(self) -> float:
+        """The hungriest stage's memory."""
+        return max(peak for _, _, peak in self.stages)
+
+
+def read_timings(study: Study, datasets: list[str], folder: str | Path | None = None) -> list[Part]:
+    """The parts of the study whose stages were timed; stages that the params don't name, and unreadable files, are left out."""
+    parts: dict[str, list[tuple[str, float, float]]] = {}
+    folder = Path(folder or os.environ.get("TIMINGS_DIR", ".timings"))
+    for name in stage_names(study, datasets):
+        try:
+            timing = read_json(folder / f"{name}.json")
+            row = (name, float(timing["seconds"]), float(timing["peak_bytes"]))
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+        parts.setdefault(part_of(name), []).append(row)
+    return [Part(name, parts[name]) for name in PARTS if name in parts]
+
+
+def stage_names(study: Study, datasets: list[str]) -> list[str]:
+    """The names that the stages of this study give their timings, in the order of the graph."""
+    methods, pairs = study.all_methods, study.pairs
+    return [
+        *(f"data.fetch-{name}" for name in (*datasets, *study.extractors)),
+        *(f"data.prepare-{name}" for name in datasets),
+        *(f"data.pair-{pair}" for pair in pairs),
+        *(
+            f"{stage}-{seed}"
+            for seed in study.stylegan2_seeds
+            for stage in ("generation.train_stylegan2", "generation.sample_stylegan2", "evaluation.evaluate_stylegan2")
+        ),
+        "evaluation.train_judge",
+        *(
+            f"{stage}-{seed}"
+            for seed in study.acgan_seeds
+            for stage in ("generation.train_acgan", "generation.sample_acgan", "evaluation.evaluate_acgan")
+        ),
+        *(
+            f"adaptation.{stage}-{pair}-{method}-{seed}"
+            for pair in pairs
+            for method in methods
+            for seed in study.seeds
+            for stage in ("train", "evaluate")
+        ),
+        *(f"adaptation.embed-{pair}-{method}" for pair in pairs for method in study.methods),
+        "report.summarize",
+    ]
+
+
+def part_of(name: str) -> str:
+    """The part of the study that a stage belongs to."""
+    room, _, stage = name.partition(".")
+    for word, part in (("stylegan2", "StyleGAN2"), ("acgan", "ACGAN"), ("judge", "judge")):
+        if room in ("generation", "evaluation") and word in stage:
+            return part
+    return room
+
+
+def provenance() -> dict[str, Any]:
+    """Commit, machine and versions; what can't be told is left out."""
+    facts = {"commit": _commit(), "Python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
+    facts["processors"] = str(os.cpu_count())
+    for package in PACKAGES:
+        try:
+            facts[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {name: value for name, value in facts.items() if value}
+
+
+def _commit() -> str:
+    """The commit, and whether code or params differ from it; results that differ are what a run is for."""
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    changed = _git("status", "--porcelain", "--", "stages", "params.yaml", "dvc.yaml")
+    return f"{commit}, with changes to code or params" if commit and changed else commit
+
+
+def _git(*words: str) -> str:
+    try:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

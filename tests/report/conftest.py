@@ -1,0 +1,113 @@
+"""A small study's outputs: one pair, three methods and the bound, two seeds, as the other stages leave them."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from stages.report import summarize
+from stages.runtime.files import write_json
+from stages.runtime.images import save_arrays
+
+ROOT = Path(__file__).resolve().parents[2]
+PAIR = "syn-mnistm"
+ACCURACIES = {"source_only": (0.5, 0.54), "dann": (0.58, 0.6), "dsn": (0.61, 0.62), "target_only": (0.95, 0.97)}
+FIGURES = {
+    **{"fd": 200.0, "fd_floor": 60.0, "fd_train": 190.0, "fd_untrained": 1100.0, "fd_pca": 400.0, "kid": 0.5, "kid_std": 0.02},
+    **{"kid_floor": -0.001, "precision": 0.4, "recall": 0.1, "cs": 2.5, "cs_std": 0.1, "cs_real": 4.0},
+    **{"n_real": 80, "n_fake": 40, "n_floor": 40, "resize": "bilinear 224"},
+}
+
+
+def verdict(accuracy: float) -> dict:
+    """A judgement of ten images a class, with an unknown class to show that it is borne."""
+    confusion = (np.eye(10, dtype=int) * 9 + np.roll(np.eye(10, dtype=int), 1, axis=1)).tolist()
+    return {"accuracy": accuracy, "per_class": [accuracy] * 9 + [None], "confusion": confusion, "n": 100}
+
+
+def history(run: str, *columns: str) -> None:
+    """Ten rows of a falling value; the last column misses in every other row, as penalties do."""
+    table = pd.DataFrame({"step": range(1, 11), **{name: np.linspace(1, 0.1, 10) for name in columns}})
+    table.loc[::2, columns[-1]] = np.nan
+    Path("results", run).mkdir(parents=True, exist_ok=True)
+    table.to_csv(f"results/{run}/history.csv", index=False)
+
+
+def images(count: int, side: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+def write_generation(seed: int) -> None:
+    steps = np.array([5, 10])
+    save_arrays(f"samples/stylegan2-{seed}.npz", images=images(40, 8), untrained=images(40, 8))
+    save_arrays(f"results/stylegan2-{seed}/snapshots.npz", steps=steps, images=np.stack([images(32, 8)] * 2))
+    history(f"stylegan2-{seed}", "loss_d", "loss_g", "d_real", "d_fake", "penalty", "path_length")
+    figures = FIGURES | {"fd": FIGURES["fd"] + 20 * seed}
+    write_json(f"results/stylegan2-{seed}/evaluation.json", {"protocols": {"clean": {"efficientnet_lite0": figures}}})
+    save_arrays(f"samples/acgan-{seed}.npz", images=images(100, 28), labels=np.repeat(np.arange(10), 10))
+    save_arrays(f"results/acgan-{seed}/snapshots.npz", steps=steps, images=np.stack([images(100, 28)] * 2))
+    history(f"acgan-{seed}", "loss_discriminator", "loss_generator", "accuracy_real", "accuracy_fake")
+    judged = verdict(0.85 + seed / 50)
+    write_json(
+        f"results/acgan-{seed}/evaluation.json", {"judge_accuracy": judged["accuracy"], **judged, "judge_test_accuracy": 0.97}
+    )
+
+
+def write_adaptation(method: str, seed: int) -> None:
+    run = f"{PAIR}-{method}-{seed}"
+    curve = [{"step": step, "accuracy": ACCURACIES[method][seed] * step / 10} for step in (5, 10)]
+    judged = {**verdict(ACCURACIES[method][seed]), "source_validation_accuracy": 0.96, "curve": curve}
+    write_json(f"results/{run}/evaluation.json", judged)
+    history(run, "class_loss", "lambda", "domain_loss") if method == "dann" else history(run, "class_loss", "class_accuracy")
+
+
+def write_embedding(method: str) -> None:
+    generator = np.random.default_rng(1)
+    labels = np.tile(np.arange(10), 4)
+    table = pd.DataFrame({"index": range(40), "label": labels, "prediction": labels, "domain": ["source", "target"] * 20})
+    table[["x", "y"]] = generator.normal(size=(40, 2)).round(4)
+    Path(f"results/{PAIR}-{method}").mkdir(parents=True)
+    table.to_csv(f"results/{PAIR}-{method}/embedding.csv", index=False)
+
+
+def write_study() -> None:
+    """Everything that summarize reads, in the current folder."""
+    content = yaml.safe_load((ROOT / "presets/laptop.yaml").read_text())
+    for section in ("stylegan2", "acgan", "adaptation"):
+        content[section]["seeds"] = [0, 1]
+    content["adaptation"]["pairs"] = {PAIR: content["adaptation"]["pairs"]["syn-mnistm"]}
+    content["adaptation"]["methods"] = ["source_only", "dann", "dsn"]
+    Path("params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    save_arrays("data/prepared/orl.npz", test_images=images(40, 8))
+    judged = verdict(0.97)
+    write_json("results/judge/evaluation.json", {"test_accuracy": judged["accuracy"], **judged})
+    history("judge", "loss", "accuracy")
+    for seed in (0, 1):
+        write_generation(seed)
+        for method in ACCURACIES:
+            write_adaptation(method, seed)
+    for method in ("source_only", "dann", "dsn"):
+        write_embedding(method)
+
+
+@pytest.fixture(scope="session")
+def summarised(tmp_path_factory) -> Path:
+    """The folder of a small study after summarize has run, made once."""
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_study()
+        summarize.main()
+    return folder
+
+
+@pytest.fixture
+def study(summarised, tmp_path, monkeypatch) -> Path:
+    """A copy of that folder for one test to change; it is the current folder."""
+    folder = Path(shutil.copytree(summarised, tmp_path / "study"))
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("TIMINGS_DIR", ".timings")
+    return folder

@@ -1,0 +1,104 @@
+"""Pictures show what they are given, in the right place."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages.report import curves, figures, sheets, style
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def test_a_sheet_has_its_images_in_reading_order_with_white_between():
+    images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((5, 3, 4, 3), dtype=np.uint8)
+    sheet = sheets.tile(images, columns=3, gap=1)
+    assert sheet.shape == (7, 14, 3)
+    assert [sheet[0, 0, 0], sheet[0, 5, 0], sheet[0, 10, 0], sheet[4, 0, 0], sheet[4, 5, 0]] == [0, 1, 2, 3, 4]
+    assert (sheet[3] == 255).all() and (sheet[:, 4] == 255).all() and (sheet[4:, 10:] == 255).all()
+
+
+def test_grey_images_become_sheets_of_three_channels():
+    assert sheets.tile(np.zeros((2, 3, 3, 1), dtype=np.uint8), 2).shape == (3, 8, 3)
+
+
+def test_a_row_of_digits_holds_the_class_that_labels_it():
+    labels = np.repeat(np.arange(10), 12)[::-1]
+    images = (labels[:, None, None, None] * np.ones((1, 4, 4, 3))).astype(np.uint8)
+    (axis,) = sheets.digits(images, labels).axes
+    shown = axis.images[0].get_array()
+    for row, (place, text) in enumerate(zip(axis.get_yticks(), axis.get_yticklabels(), strict=True)):
+        assert text.get_text() == str(row)
+        assert shown[int(place), 1, 0] == row
+
+
+def test_snapshots_are_rows_in_order_of_steps_and_latents_columns():
+    images = (np.arange(2)[:, None] * 100 + np.arange(6))[:, :, None, None, None] * np.ones((1, 1, 4, 4, 3))
+    (axis,) = sheets.progress(np.array([10, 2000]), images.astype(np.uint8), [0, 5]).axes
+    shown = axis.images[0].get_array()
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["step 10", "step 2,000"]
+    assert [shown[0, 0, 0], shown[0, 7, 0], shown[7, 0, 0], shown[7, 7, 0]] == [0, 5, 100, 105]
+
+
+def test_bars_carry_their_values_and_a_spread_only_where_there_is_one():
+    plain, spread = {"mean": 0.5, "std": None, "n": 1}, {"mean": 0.625, "std": 0.02, "n": 3}
+    summary = {"a-b": {"source_only": {"accuracy": plain}, "dann": {"accuracy": spread}}}
+    (axis,) = figures.accuracy_bars(summary).axes
+    assert [bar.get_height() for bar in axis.patches] == [0.5, 0.625]
+    assert {"50.0", "62.5"} <= {text.get_text() for text in axis.texts}
+    assert sum("ErrorbarContainer" in type(container).__name__ for container in axis.containers) == 1
+    assert axis.get_xticklabels()[0].get_text() == "a → b"
+
+
+def test_a_confusion_matrix_shows_shares_of_each_true_class():
+    counts = np.diag([8] * 10)
+    counts[3, 5] = 8
+    (axis,) = figures.confusions({"x": counts}).axes
+    shown = axis.images[0].get_array()
+    assert shown[3, 5] == shown[3, 3] == 0.5 and shown[0, 0] == 1 and shown[5, 3] == 0
+
+
+def test_a_class_without_images_leaves_its_row_empty():
+    (axis,) = figures.confusions({"x": np.zeros((10, 10), dtype=int)}).axes
+    assert not axis.images[0].get_array().any() and not axis.texts
+
+
+def test_values_that_some_steps_lack_are_joined_over_the_gap():
+    table = pd.DataFrame({"step": [1, 2, 3], "loss_d": [1.0, 2.0, 3.0], "penalty": [0.5, np.nan, 0.7]})
+    losses, _, rest = curves.stylegan2(table).axes
+    assert list(losses.lines[0].get_ydata()) == [1, 2, 3] and len(losses.lines) == 1
+    assert list(rest.lines[0].get_xdata()) == [1, 3]
+
+
+def test_a_loss_is_drawn_from_where_it_starts():
+    table = pd.DataFrame(
+        {"step": [1, 2, 3], "class_loss": [3.0, 2.0, 1.0], "similarity_loss": [0.0, 0.0, 0.7], "lambda": [0, 0, 0.5]}
+    )
+    losses, _, right = curves.adaptation({"dsn": table}).axes
+    assert [list(line.get_xdata()) for line in losses.lines] == [[1, 2, 3], [3]]
+    assert list(right.lines[0].get_ydata()) == [0, 0, 0.5]
+
+
+def test_the_accuracy_curve_is_the_mean_over_seeds():
+    points = [[{"step": 5, "accuracy": low}, {"step": 10, "accuracy": low + 0.2}] for low in (0.2, 0.4)]
+    (axis,) = curves.accuracies({"a-b": {"dann": points}}).axes
+    assert list(axis.lines[0].get_ydata()) == pytest.approx([0.3, 0.5])
+
+
+def test_every_point_of_an_embedding_is_shown_once_in_each_picture():
+    points = pd.DataFrame({"label": [0, 1, 1, 0], "domain": ["source", "target"] * 2, "x": range(4), "y": range(4)})
+    by_class, by_domain = figures.tsne(points).axes
+    for axis in (by_class, by_domain):
+        assert sum(len(collection.get_offsets()) for collection in axis.collections) == 4
+    assert [text.get_text() for text in by_domain.get_legend().get_texts()] == ["source", "target"]
+
+
+def test_a_figure_drawn_twice_has_the_same_bytes(tmp_path):
+    for name in ("a.png", "b.png"):
+        style.save(figures.judged([0.5] * 10, [None] * 10), tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert not plt.get_fignums()

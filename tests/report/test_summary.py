@@ -1,0 +1,104 @@
+"""The summary's figures and pictures, from the runs that the params name and no others."""
+
+import json
+import shutil
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+import yaml
+from PIL import Image
+
+from stages.report import summarize
+from stages.report.summary import spread
+from stages.runtime.files import write_json
+from stages.runtime.stage import UserError
+
+PAIR = "syn-mnistm"
+PICTURES = {
+    *("faces", "faces_progress", "training_stylegan2", "digits", "digits_progress", "training_acgan", "training_judge"),
+    *("judge_classes", "confusion_judge", "accuracy", "accuracy_curves", f"training_{PAIR}", f"confusion_{PAIR}"),
+    *(f"tsne_{PAIR}_{method}" for method in ("source_only", "dann", "dsn")),
+}
+
+
+def change(section: str, **values) -> None:
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    content[section] |= values
+    Path("params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def summary() -> dict:
+    return json.loads(Path("metrics/summary.json").read_text())
+
+
+def test_several_values_have_a_mean_a_standard_deviation_and_a_number():
+    assert spread([1.0, 2.0, 3.0]) == {"mean": 2.0, "std": 1.0, "n": 3}
+
+
+def test_the_spread_of_one_value_is_unknown_rather_than_zero():
+    assert spread([0.25]) == {"mean": 0.25, "std": None, "n": 1}
+
+
+def test_the_summary_has_the_figures_of_every_part(study):
+    found = summary()
+    assert found["adaptation"][PAIR]["dann"]["accuracy"] == {"mean": 0.59, "std": pytest.approx(0.01414, abs=1e-5), "n": 2}
+    assert list(found["adaptation"][PAIR]) == ["source_only", "dann", "dsn", "target_only"]
+    assert found["stylegan2"]["clean"]["efficientnet_lite0"]["fd"] == {
+        "mean": 210.0,
+        "std": pytest.approx(14.142, abs=1e-3),
+        "n": 2,
+    }
+    assert found["acgan"]["judge_accuracy"] == {"mean": pytest.approx(0.86), "std": pytest.approx(0.01414, abs=1e-5), "n": 2}
+    assert found["judge"]["test_accuracy"] == 0.97
+
+
+def test_counts_and_words_are_no_metrics(study):
+    faces = summary()["stylegan2"]["clean"]["efficientnet_lite0"]
+    assert {"fd", "fd_floor", "fd_train", "fd_untrained", "fd_pca", "kid", "precision", "recall", "cs"} <= faces.keys()
+    assert not {"resize", "n_real", "n_fake", "n_floor"} & faces.keys()
+
+
+def test_every_picture_is_drawn_and_is_a_png_without_a_date(study):
+    assert {path.stem for path in Path("plots").iterdir()} == PICTURES
+    for path in Path("plots").iterdir():
+        with Image.open(path) as picture:
+            assert picture.format == "PNG" and picture.width > 300
+            assert not {"Software", "Creation Time"} & picture.info.keys()
+
+
+def test_the_same_results_give_the_same_bytes_and_pictures_of_other_runs_go(study):
+    before = {path.name: path.read_bytes() for path in [*Path("plots").iterdir(), Path("metrics/summary.json")]}
+    shutil.copy("plots/faces.png", "plots/tsne_old-pair_dann.png")
+    summarize.main()
+    assert {path.name: path.read_bytes() for path in [*Path("plots").iterdir(), Path("metrics/summary.json")]} == before
+
+
+def test_runs_that_the_params_no_longer_name_are_left_out(study):
+    change("adaptation", methods=["source_only"], seeds=[1])
+    write_json("results/not-listed-0/evaluation.json", {"accuracy": 0})
+    summarize.main()
+    assert list(summary()["adaptation"][PAIR]) == ["source_only", "target_only"]
+    assert summary()["adaptation"][PAIR]["source_only"]["accuracy"] == {"mean": 0.54, "std": None, "n": 1}
+    assert f"tsne_{PAIR}_dann.png" not in {path.name for path in Path("plots").iterdir()}
+    assert Path("results/not-listed-0/evaluation.json").exists()
+
+
+@pytest.mark.parametrize(
+    "path, content, complaint",
+    [
+        ("results/stylegan2-1/evaluation.json", None, "is missing"),
+        ("results/judge/evaluation.json", "{", "is damaged"),
+        (f"results/{PAIR}-dann-0/history.csv", None, "is missing"),
+        (f"results/{PAIR}-dann-0/history.csv", "", "is damaged"),
+        (f"results/{PAIR}-dann/embedding.csv", "a,b\n1,2\n", "has no column domain, label, x, y"),
+    ],
+)
+def test_missing_and_damaged_results_are_named_in_one_line(study, path, content, complaint, monkeypatch):
+    monkeypatch.setattr("stages.report.style.save", lambda figure, path: plt.close(figure))
+    Path(path).unlink()
+    if content is not None:
+        Path(path).write_text(content)
+    with pytest.raises(UserError, match=complaint) as caught:
+        summarize.main()
+    assert str(caught.value).startswith(path) and "\n" not in str(caught.value)
