@@ -1,0 +1,133 @@
+"""Augmentation of source images, batched and on their device; random numbers come from torch's global generators."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+GREY = (0.299, 0.587, 0.114)
+
+
+def named(name: str) -> Callable[[Tensor], Tensor]:
+    """The augmentation called `none`, `jitter` or `strong`: float images (n, 3, height, width) in [-1, 1] to the same."""
+    return {"none": lambda images: images, "jitter": jitter, "strong": strong}[name]
+
+
+def jitter(images: Tensor) -> Tensor:
+    """Change brightness, then contrast, then saturation of each image, as the study did for USPS -> SVHN."""
+    images = _to_unit(images)
+    images = (images * _uniform(images, 0.753, 1.247)).clamp(0, 1)
+    images = _blend(grey(images).mean(dim=(2, 3), keepdim=True), images, _uniform(images, 0.2, 1.8))
+    return _from_unit(_blend(grey(images), images, _uniform(images, 0.5, 1.5)))
+
+
+def strong(images: Tensor) -> Tensor:
+    """Paint the digits anew: random place, stroke, neighbours and colours before a random uneven background.
+
+    Domain randomisation (Tobin et al. 2017): a classifier that has seen digits in all colours, and other digits cut off
+    beside them, finds one more kind of picture familiar. Meant for grey sources and coloured targets. The pictures'
+    brightness alone is used; whether strokes or ground are bright is random.
+    """
+    ink = _stretched(grey(_to_unit(images)))
+    ink = warp(ink)
+    ink = _restroke(ink)
+    ink = _with_neighbours(ink)
+    painted = _paint(ink)
+    painted = _blend(F.avg_pool2d(painted, 3, 1, 1, count_include_pad=False), painted, _uniform(painted, 0, 1))
+    return _from_unit((painted + torch.randn_like(painted) * _uniform(painted, 0, 0.08)).clamp(0, 1))
+
+
+def grey(images: Tensor) -> Tensor:
+    """Luminance (n, 1, height, width) of images (n, 3, height, width)."""
+    weights = images.new_tensor(GREY).view(1, 3, 1, 1)
+    return (images * weights).sum(dim=1, keepdim=True)
+
+
+def warp(
+    images: Tensor,
+    turn: float = 15.0,
+    zoom: tuple[float, float] = (0.7, 1.35),
+    narrow: float = 1.4,
+    shear: float = 0.25,
+    shift: float = 0.12,
+) -> Tensor:
+    """Turn (degrees), resize, narrow by a factor up to `narrow`, shear and shift (share of half the width) each image at random.
+
+    Zeros come in from outside.
+    """
+    n = len(images)
+    angle = _uniform(images, -turn, turn).view(n) * math.pi / 180
+    height = 1 / _uniform(images, *zoom).view(n)
+    width = height * _uniform(images, 1.0, narrow).view(n)
+    slant = _uniform(images, -shear, shear).view(n)
+    cos, sin = angle.cos(), angle.sin()
+    right, down = _uniform(images, -shift, shift).view(n), _uniform(images, -shift, shift).view(n)
+    first = torch.stack([width * cos, width * (slant * cos - sin), right], dim=1)
+    second = torch.stack([height * sin, height * (slant * sin + cos), down], dim=1)
+    grid = F.affine_grid(torch.stack([first, second], dim=1), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def _stretched(ink: Tensor) -> Tensor:
+    low, high = ink.amin(dim=(2, 3), keepdim=True), ink.amax(dim=(2, 3), keepdim=True)
+    return (ink - low) / (high - low).clamp(min=1e-3)
+
+
+def _restroke(ink: Tensor) -> Tensor:
+    """Thicken a third of the strokes, thin a third, partly."""
+    thick = F.max_pool2d(ink, 3, 1, 1)
+    thin = -F.max_pool2d(-ink, 3, 1, 1)
+    change = _uniform(ink, -1, 1)
+    return ink + change.clamp(min=0) * (thick - ink) + (-change * 0.6).clamp(min=0) * (thin - ink)
+
+
+def _with_neighbours(ink: Tensor) -> Tensor:
+    """Put the digits of two other images of the batch beside each, mostly out of the picture; some stay alone."""
+    width = ink.shape[-1]
+    for side, other in ((1, ink.roll(1, 0)), (-1, ink.roll(2, 0))):
+        away = side * int(torch.randint(int(0.45 * width), int(0.7 * width), ()))
+        present = (torch.rand(len(ink), 1, 1, 1, device=ink.device) < 0.5).float()
+        ink = torch.maximum(ink, _moved(other, away) * present)
+    return ink
+
+
+def _moved(images: Tensor, columns: int) -> Tensor:
+    return F.pad(images, (columns, -columns))
+
+
+def _paint(ink: Tensor) -> Tensor:
+    """Colour images (n, 3, height, width) in [0, 1]: strokes in one random colour, ground in another, both uneven.
+
+    A quarter of the strokes get an outline in a third colour; colours are anything from grey to pure.
+    """
+    n, _, height, width = ink.shape
+    ground, stroke, outline = torch.rand(3, n, 3, 1, 1, device=ink.device)
+    contrast = grey(stroke - ground)
+    wanted = _uniform(ink, 0.15, 0.8) * torch.where(contrast < 0, -1.0, 1.0)
+    stroke = stroke + (wanted - contrast) * (contrast.abs() < wanted.abs())
+    outline = torch.where(_uniform(ink, 0, 1) < 0.25, outline, ground)
+    ground = ground + F.max_pool2d(ink, 3, 1, 1) * (outline - ground)
+    uneven = torch.randn(n, 3, 4, 4, device=ink.device) * _uniform(ink, 0, 0.15)
+    uneven = F.interpolate(uneven, size=(height, width), mode="bilinear", align_corners=False)
+    painted = (ground + ink * (stroke - ground) + uneven).clamp(0, 1)
+    return _blend(grey(painted), painted, _uniform(ink, 0, 1))
+
+
+def _to_unit(images: Tensor) -> Tensor:
+    return (images + 1) / 2
+
+
+def _from_unit(images: Tensor) -> Tensor:
+    return images * 2 - 1
+
+
+def _blend(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
+    """first + weight * (second - first), within [0, 1]."""
+    return (first + weight * (second - first)).clamp(0, 1)
+
+
+def _uniform(like: Tensor, low: float, high: float) -> Tensor:
+    """One random number for each image, shape (n, 1, 1, 1)."""
+    return torch.rand(len(like), 1, 1, 1, device=like.device) * (high - low) + low

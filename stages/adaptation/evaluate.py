@@ -1,0 +1,51 @@
+"""Score a trained classifier on the whole target test split, and its snapshots for the accuracy curve.
+
+Writes results/PAIR-METHOD-SEED/evaluation.json; accuracies are fractions.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from stages.adaptation.method import Method, in_batches, named
+from stages.runtime import device
+from stages.runtime.accuracy import classification_report
+from stages.runtime.files import write_json
+from stages.runtime.images import load_split
+from stages.runtime.stage import run
+from stages.runtime.weights import load_weights
+
+
+def main(pair: str, method: str, seed: int) -> None:
+    model = device.place(named(method)(), device.pick())
+    data, models = Path("data/pairs") / pair, Path("models") / f"{pair}-{method}-{seed}"
+    images, labels = load_split(data / "test.npz", "test")
+    validation_images, validation_labels = load_split(data / "train.npz", "validation")
+
+    curve = score_snapshots(model, models / "snapshots", images, labels)
+    load_weights(models / "weights.safetensors", model)
+    report = classification_report(labels, predictions(model, images))
+    validation = classification_report(validation_labels, predictions(model, validation_images))
+
+    write_json(
+        Path("results") / models.name / "evaluation.json",
+        {**report, "source_validation_accuracy": validation["accuracy"], "curve": curve},
+    )
+
+
+def predictions(model: Method, images: np.ndarray) -> np.ndarray:
+    """The most probable digit of each image (n, 28, 28, 3) uint8, int64 (n,)."""
+    return in_batches(model.predict, images).argmax(dim=1).numpy()
+
+
+def score_snapshots(model: Method, folder: Path, images: np.ndarray, labels: np.ndarray) -> list[dict[str, float]]:
+    """Step and accuracy of each snapshot STEP.safetensors, in the order of steps; `model` is left with the last one's weights."""
+    curve = []
+    for path in sorted(folder.glob("*.safetensors")):
+        load_weights(path, model)
+        curve.append({"step": int(path.stem), "accuracy": classification_report(labels, predictions(model, images))["accuracy"]})
+    return curve
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,86 @@
+"""Train a digit classifier on one pair of domains by one method, with one seed.
+
+Reads data/pairs/PAIR/train.npz, whose target images have no labels; only target_only, the bound, reads the labelled
+data/pairs/PAIR/target.npz instead. Writes models/PAIR-METHOD-SEED/ and results/PAIR-METHOD-SEED/history.csv.
+"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from stages.adaptation import augment
+from stages.adaptation.method import Batches, named
+from stages.runtime import device, params
+from stages.runtime.images import load_arrays
+from stages.runtime.resume import ResumeState
+from stages.runtime.seeding import seed_step
+from stages.runtime.stage import run
+from stages.runtime.training import Trained, train, write_history
+from stages.runtime.weights import save_weights
+
+
+def main(pair: str, method: str, seed: int) -> None:
+    common, settings, source_augment = params.read(
+        "adaptation.common", f"adaptation.{method}", f"adaptation.pairs.{pair}.source_augment"
+    )
+    kind = named(method)
+    name = f"{pair}-{method}-{seed}"
+    path, arrays = load_training(pair, method)
+
+    state = ResumeState(name, [common, settings, source_augment, seed], [path])
+    seed_step(seed, "init")
+    model = device.place(kind(), device.pick())
+    model.start(make_batches(*arrays, common.batch_size, "none" if method == "target_only" else source_augment), common, settings)
+    trained = train(
+        model,
+        run=name,
+        seed=seed,
+        steps=settings.steps,
+        images_per_step=common.batch_size * (1 if arrays[2] is None else 2),
+        snapshots=common.snapshots,
+        state=state,
+    )
+
+    write_outputs(name, model.state_dict(), trained)
+    state.clear()
+
+
+def load_training(pair: str, method: str) -> tuple[Path, list[np.ndarray | None]]:
+    """The file that a method may learn from, and its arrays: labelled images, their labels, unlabelled target images or None."""
+    folder = Path("data/pairs") / pair
+    if method == "target_only":
+        path = folder / "target.npz"
+        return path, [*load_arrays(path, "train_images", "train_labels"), None]
+    path = folder / "train.npz"
+    if method == "source_only":
+        return path, [*load_arrays(path, "source_images", "source_labels"), None]
+    return path, load_arrays(path, "source_images", "source_labels", "target_images")
+
+
+def make_batches(images: np.ndarray, labels: np.ndarray, target: np.ndarray | None, size: int, source_augment: str) -> Batches:
+    """The arrays on the device."""
+    where = device.pick()
+    return Batches(
+        images=device.resident(images, where),
+        labels=device.resident(labels, where),
+        target_images=None if target is None else device.resident(target, where),
+        size=size,
+        augment=augment.named(source_augment),
+    )
+
+
+def write_outputs(name: str, weights: dict, trained: Trained) -> None:
+    """Weights, snapshots and history of a finished training."""
+    folder = Path("models") / name
+    snapshots = folder / "snapshots"
+    shutil.rmtree(snapshots, ignore_errors=True)
+    snapshots.mkdir(parents=True)
+    for step, snapshot in trained.snapshots.items():
+        save_weights(snapshots / f"{step:06d}.safetensors", snapshot)
+    save_weights(folder / "weights.safetensors", weights)
+    write_history(Path("results") / name / "history.csv", trained.history)
+
+
+if __name__ == "__main__":
+    run(main)

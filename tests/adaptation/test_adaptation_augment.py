@@ -1,0 +1,62 @@
+"""Augmentation of source images."""
+
+import pytest
+import torch
+
+from stages.adaptation import augment
+
+
+def pictures(n=16):
+    return torch.rand(n, 3, 28, 28, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+@pytest.mark.parametrize("name", ["none", "jitter", "strong"])
+def test_augmented_images_keep_shape_and_range(name):
+    images = augment.named(name)(pictures())
+    assert images.shape == (16, 3, 28, 28)
+    assert images.dtype == torch.float32
+    assert images.abs().max() <= 1
+
+
+@pytest.mark.parametrize("name", ["jitter", "strong"])
+def test_augmentation_follows_torch_s_seed_and_changes_images(name):
+    images = pictures()
+    results = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        results.append(augment.named(name)(images))
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+    assert (results[0] - images).abs().amax(dim=(1, 2, 3)).min() > 0.01
+
+
+def test_none_changes_nothing():
+    images = pictures()
+    assert torch.equal(augment.named("none")(images), images)
+
+
+def test_jitter_keeps_grey_images_grey_and_treats_each_image_by_itself():
+    images = torch.full((32, 3, 28, 28), 0.2)
+    torch.manual_seed(0)
+    result = augment.jitter(images)
+    torch.testing.assert_close(result[:, 0], result[:, 1])
+    levels = (result[:, 0, 0, 0] + 1) / 2
+    assert levels.std() > 0.05
+    assert levels.min() >= 0.6 * 0.753 - 1e-5
+    assert levels.max() <= 0.6 * 1.247 + 1e-5
+
+
+def test_strong_paints_grey_digits_in_colour_and_both_ways_round():
+    images = torch.full((256, 3, 28, 28), -1.0)
+    images[:, :, 8:20, 8:20] = 1.0
+    torch.manual_seed(0)
+    result = augment.strong(images)
+    assert (result[:, 0] - result[:, 1]).abs().mean() > 0.1
+    inside, outside = augment.grey(result)[:, 0, 12:16, 12:16].mean((1, 2)), augment.grey(result)[:, 0, :3].mean((1, 2))
+    assert 0.3 < (inside > outside).float().mean().item() < 0.7
+
+
+def test_warp_without_range_is_the_identity():
+    images = pictures()[:, :1]
+    same = augment.warp(images, turn=0.0, zoom=(1.0, 1.0), shear=0.0, shift=0.0, narrow=1.0)
+    torch.testing.assert_close(same, images, rtol=0, atol=1e-5)

@@ -1,0 +1,251 @@
+"""Every method behaves the same way from outside, and learns as its paper says inside."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from stages.adaptation import augment, losses
+from stages.adaptation.method import METHODS, Batches, in_batches, named
+from stages.runtime import params
+from stages.runtime.resume import ResumeState
+from stages.runtime.seeding import seed_step
+from stages.runtime.stage import UserError
+from stages.runtime.training import train
+
+COLUMNS = {
+    "source_only": ["class_loss", "class_accuracy"],
+    "target_only": ["class_loss", "class_accuracy"],
+    "dann": ["class_loss", "domain_loss", "class_accuracy", "lambda"],
+    "dsn": ["class_loss", "reconstruction_loss", "difference_loss", "similarity_loss", "class_accuracy", "lambda"],
+}
+COMMON = params.Common(batch_size=4, lr=0.001, beta1=0.9, beta2=0.999, precision="fp32", snapshots=2)
+SETTINGS = {
+    "source_only": params.Plain(steps=4),
+    "target_only": params.Plain(steps=4),
+    "dann": params.Dann(steps=4, lambda_steps=4),
+    "dsn": params.Dsn(
+        steps=4,
+        lambda_steps=4,
+        similarity_start=1,
+        weight_decay=1e-6,
+        lr_decay=0.9,
+        lr_decay_steps=20000,
+        reconstruction_weight=0.015,
+        difference_weight=0.075,
+        similarity_weight=0.25,
+    ),
+}
+every_method = pytest.mark.parametrize("name", METHODS)
+
+
+def images(n, seed):
+    """Noise with a bright bar whose place tells the digit, index % 10, so that it can be learnt."""
+    pictures = torch.randint(0, 80, (n, 28, 28, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    for index, picture in enumerate(pictures):
+        picture[:, 2 * (index % 10) + 2 : 2 * (index % 10) + 6] = 255
+    return pictures
+
+
+def make(name, seed=0):
+    seed_step(seed, "init")
+    model = named(name)()
+    target = images(20, 2) if name in ("dann", "dsn") else None
+    model.start(Batches(images(20, 1), torch.arange(20) % 10, target, 4, augment.named("none")), COMMON, SETTINGS[name])
+    return model
+
+
+def trained(name, folder, seed=0, steps=4):
+    model = make(name, seed)
+    result = train(
+        model,
+        run=name,
+        seed=seed,
+        steps=steps,
+        images_per_step=8,
+        snapshots=2,
+        state=ResumeState(f"{name}-{folder}", None, []),
+    )
+    return model, result
+
+
+@pytest.fixture(autouse=True)
+def resume_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("RESUME_DIR", str(tmp_path / "resume"))
+
+
+@every_method
+def test_predicts_logits_and_codes_in_evaluation_mode(name):
+    model = make(name)
+    batch = torch.rand(6, 3, 28, 28) * 2 - 1
+    assert model.predict(batch).shape == (6, 10)
+    assert model.embed(batch).shape == (6, 512)
+    assert torch.equal(model.predict(batch), model.predict(batch))
+    torch.testing.assert_close(model.predict(batch)[:2], model.predict(batch[:2]))
+    assert model.training
+
+
+@every_method
+def test_a_classifier_needs_no_training_data_to_predict(name):
+    assert named(name)().predict(torch.zeros(2, 3, 28, 28)).shape == (2, 10)
+
+
+@every_method
+def test_an_update_changes_every_parameter(name):
+    model = make(name)
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    for step in (1, 2):
+        seed_step(0, step)
+        model.update(step)
+    assert [key for key, value in model.named_parameters() if torch.equal(value, before[key])] == []
+
+
+@every_method
+def test_updates_learn_a_tiny_training_set(name):
+    torch.manual_seed(0)
+    model = make(name)
+    model.batches.size = 10
+    class_losses = []
+    for step in range(1, 26):
+        seed_step(0, step)
+        class_losses.append(model.update(min(step, 4))["class_loss"].item())
+    assert class_losses[0] > 2
+    assert sum(class_losses[-3:]) / 3 < 1.5
+
+
+@every_method
+def test_same_seed_gives_same_weights_and_another_seed_others(name):
+    runs = [trained(name, f"{number}-{seed}", seed)[0].state_dict() for number, seed in enumerate((0, 0, 1))]
+    assert all(torch.equal(runs[0][key], runs[1][key]) for key in runs[0])
+    assert not torch.equal(
+        *(run["class_head.0.weight" if "class_head.0.weight" in run else "network.class_head.0.weight"] for run in runs[1:])
+    )
+
+
+@every_method
+def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(name, monkeypatch):
+    whole, result = trained(name, "whole")
+    model = make(name)
+    state = ResumeState("halves", None, [])
+    monkeypatch.setattr(model, "update", stop_at(model.update, 4))
+    arguments = {
+        "run": name,
+        "seed": 0,
+        "steps": 4,
+        "images_per_step": 8,
+        "snapshots": 2,
+        "state": state,
+        "save_every_seconds": -1.0,
+    }
+    with pytest.raises(KeyboardInterrupt):
+        train(model, **arguments)
+    resumed = make(name, seed=7)
+    again = train(resumed, **arguments)
+    assert all(torch.equal(value, resumed.state_dict()[key]) for key, value in whole.state_dict().items())
+    assert again.history.equals(result.history)
+    assert all(torch.equal(value, again.snapshots[2][key]) for key, value in result.snapshots[2].items())
+
+
+def stop_at(update, last):
+    def stopping(step):
+        if step == last:
+            raise KeyboardInterrupt
+        return update(step)
+
+    return stopping
+
+
+@every_method
+def test_history_names_the_losses_first_and_always_the_same(name, tmp_path):
+    _, result = trained(name, "history")
+    assert list(result.history.columns) == ["step", *COLUMNS[name]]
+    assert result.history.notna().all().all()
+    assert list(result.snapshots) == [2, 4]
+    assert result.snapshots[4].keys() == named(name)().state_dict().keys()
+
+
+@every_method
+def test_scoring_in_batches_of_any_size_keeps_the_order(name):
+    model = make(name)
+    pictures = images(7, 3).numpy()
+    torch.testing.assert_close(in_batches(model.predict, pictures, 3), in_batches(model.predict, pictures, 7))
+
+
+@pytest.mark.parametrize("name", ["dann", "dsn"])
+def test_batch_norm_sees_source_and_target_one_after_the_other(name):
+    model = make(name)
+    encoder = model.network.encoder if name == "dann" else model.network.shared
+    sizes = []
+    encoder.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    model.update(1)
+    assert sizes == [4, 4]
+
+
+def test_dann_records_the_lambda_of_its_step():
+    model = make("dann")
+    assert [model.update(step)["lambda"].item() for step in (1, 2, 4, 9)] == pytest.approx(
+        [losses.reversal_strength(share) for share in (0.25, 0.5, 1.0, 1.0)]
+    )
+
+
+def test_dann_pushes_the_encoder_against_the_domain_head():
+    model = make("dann")
+    codes = torch.rand(4, 512, requires_grad=True)
+    head = model.network.domain_head
+    plain = torch.autograd.grad(losses.domain_loss(head(codes), 0), codes)[0]
+    against = torch.autograd.grad(losses.domain_loss(head(losses.reverse_gradient(codes, 0.5)), 0), codes)[0]
+    torch.testing.assert_close(against, -0.5 * plain)
+
+
+def test_dsn_starts_its_similarity_after_the_step_in_the_params():
+    model = make("dsn")
+    first, second = model.update(1), model.update(2)
+    assert first["similarity_loss"].item() == first["lambda"].item() == 0.0
+    assert second["similarity_loss"].item() > 0.5
+    assert second["lambda"].item() == pytest.approx(losses.reversal_strength(1 / 3))
+
+
+def test_dsn_s_domain_head_rests_until_similarity_starts():
+    model = make("dsn")
+    before = {key: value.clone() for key, value in model.network.domain_head.state_dict().items()}
+    model.update(1)
+    assert all(torch.equal(value, before[key]) for key, value in model.network.domain_head.state_dict().items())
+
+
+def test_dsn_s_learning_rate_falls_continuously():
+    model = make("dsn")
+    model.update(3)
+    assert model.optimizers["adam"].param_groups[0]["lr"] == pytest.approx(0.001 * 0.9 ** (3 / 20000))
+    assert model.lr(20000) == pytest.approx(0.0009)
+    assert model.lr(40000) == pytest.approx(0.00081)
+
+
+def test_dsn_weighs_its_losses_as_the_params_say(monkeypatch):
+    model = make("dsn")
+    sums = []
+    monkeypatch.setattr(model, "descend", lambda loss: sums.append(loss.item()))
+    values = {key: value.item() for key, value in model.update(3).items()}
+    assert sums[0] == pytest.approx(
+        values["class_loss"]
+        + 0.015 * values["reconstruction_loss"]
+        + 0.075 * values["difference_loss"]
+        + 0.25 * values["similarity_loss"],
+        rel=1e-5,
+    )
+
+
+def test_source_only_is_a_cross_entropy_of_its_batch():
+    model = make("source_only")
+    model.eval()
+    torch.manual_seed(3)
+    values = model.update(1)
+    torch.manual_seed(3)
+    expected = make("source_only").eval()
+    torch.manual_seed(3)
+    pictures, labels = expected.batches.labelled()
+    torch.testing.assert_close(values["class_loss"], F.cross_entropy(expected(pictures), labels).detach())
+
+
+@pytest.mark.parametrize("name", ["images", "common", "no_such", "../dann"])
+def test_a_name_that_is_no_method_is_refused_in_one_line(name):
+    with pytest.raises(UserError, match="no adaptation method"):
+        named(name)

@@ -1,0 +1,193 @@
+"""The stages on a tiny pair of made digits: files in, files out."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from stages.adaptation import embed, evaluate, train
+from stages.adaptation.method import METHODS
+from stages.runtime.images import load_arrays, save_arrays
+from stages.runtime.stage import UserError
+from stages.runtime.weights import read_weights
+
+ROOT = Path(__file__).resolve().parents[2]
+PAIR = "syn-mnistm"
+STEPS = 6
+
+
+def digits(count, seed):
+    """Images (count, 28, 28, 3) and labels (count,): the digit tells where a bright bar stands, so that it can be learnt."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(count, dtype=np.int64) % 10
+    images = generator.integers(0, 80, (count, 28, 28, 3)).astype(np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[:, 2 * label + 2 : 2 * label + 6] = 255
+    return images, labels
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    """A working directory with params.yaml and one pair."""
+    content = yaml.safe_load((ROOT / "presets/laptop.yaml").read_text())
+    adaptation = content["adaptation"]
+    adaptation["seeds"] = [3]
+    adaptation["common"] |= {"batch_size": 10, "snapshots": 3, "precision": "fp32"}
+    for method in METHODS:
+        adaptation[method]["steps"] = STEPS
+    adaptation["dann"]["lambda_steps"] = adaptation["dsn"]["lambda_steps"] = STEPS
+    adaptation["dsn"]["similarity_start"] = 2
+    content["embedding"] |= {"points": 40, "perplexity": 5.0}
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    write_pair()
+    return tmp_path
+
+
+def write_pair():
+    folder = Path("data/pairs") / PAIR
+    source, validation, target = digits(60, 0), digits(20, 1), digits(40, 2)
+    save_arrays(
+        folder / "train.npz",
+        source_images=source[0],
+        source_labels=source[1],
+        validation_images=validation[0],
+        validation_labels=validation[1],
+        target_images=target[0],
+    )
+    save_arrays(folder / "target.npz", train_images=target[0], train_labels=target[1])
+    test, source_test = digits(50, 3), digits(90, 4)
+    save_arrays(
+        folder / "test.npz",
+        test_images=test[0],
+        test_labels=test[1],
+        source_test_images=source_test[0],
+        source_test_labels=source_test[1],
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_training_writes_weights_snapshots_and_history_and_leaves_no_resume_state(method):
+    train.main(PAIR, method, 3)
+    models = Path("models") / f"{PAIR}-{method}-3"
+    assert sorted(path.name for path in (models / "snapshots").iterdir()) == [f"{step:06d}.safetensors" for step in (2, 4, 6)]
+    last, final = read_weights(models / "snapshots/000006.safetensors"), read_weights(models / "weights.safetensors")
+    assert all(torch.equal(last[key], final[key]) for key in final)
+    with Path(f"results/{PAIR}-{method}-3/history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == [str(step) for step in range(1, STEPS + 1)]
+    assert "class_loss" in rows[0]
+    assert not list(Path(".resume").glob("*"))
+
+
+@pytest.mark.parametrize("method", ["dann", "dsn"])
+def test_training_twice_gives_the_same_bytes(method):
+    contents = []
+    for _ in range(2):
+        train.main(PAIR, method, 3)
+        files = sorted(path for folder in ("models", "results") for path in Path(folder).rglob("*.*") if path.is_file())
+        contents.append([path.read_bytes() for path in files])
+        shutil.rmtree("models")
+        shutil.rmtree("results")
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("method", ["source_only", "dann", "dsn"])
+def test_adapting_methods_train_without_any_target_label(method):
+    (Path("data/pairs") / PAIR / "target.npz").unlink()
+    (Path("data/pairs") / PAIR / "test.npz").unlink()
+    train.main(PAIR, method, 3)
+    path, arrays = train.load_training(PAIR, method)
+    assert path.name == "train.npz"
+    assert sum(array is not None and array.dtype == np.int64 for array in arrays) == 1
+
+
+def test_only_the_bound_reads_target_labels():
+    (Path("data/pairs") / PAIR / "train.npz").unlink()
+    train.main(PAIR, "target_only", 3)
+    _, (images, labels, target) = train.load_training(PAIR, "target_only")
+    expected = load_arrays(Path("data/pairs") / PAIR / "target.npz", "train_images", "train_labels")
+    assert np.array_equal(images, expected[0])
+    assert np.array_equal(labels, expected[1])
+    assert target is None
+
+
+def test_source_augmentation_is_for_source_images():
+    for name, augmented in [("source_only", True), ("target_only", False)]:
+        weights = []
+        for augmentation in ("none", "jitter"):
+            content = yaml.safe_load(Path("params.yaml").read_text())
+            content["adaptation"]["pairs"][PAIR]["source_augment"] = augmentation
+            Path("params.yaml").write_text(yaml.safe_dump(content))
+            train.main(PAIR, name, 3)
+            weights.append(read_weights(Path("models") / f"{PAIR}-{name}-3" / "weights.safetensors")["class_head.3.weight"])
+        assert torch.equal(*weights) != augmented
+
+
+def test_evaluation_counts_the_whole_target_test_split_and_scores_every_snapshot():
+    train.main(PAIR, "dann", 3)
+    evaluate.main(PAIR, "dann", 3)
+    content = json.loads(Path(f"results/{PAIR}-dann-3/evaluation.json").read_text())
+    assert list(content) == ["accuracy", "per_class", "confusion", "n", "source_validation_accuracy", "curve"]
+    assert content["n"] == 50
+    assert np.sum(content["confusion"], axis=1).tolist() == [5] * 10
+    assert content["accuracy"] == np.trace(content["confusion"]) / 50
+    assert [point["step"] for point in content["curve"]] == [2, 4, 6]
+    assert content["curve"][-1]["accuracy"] == content["accuracy"]
+    assert 0 <= content["source_validation_accuracy"] <= 1
+
+
+def test_a_trained_bound_knows_its_target():
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    content["adaptation"]["target_only"]["steps"] = 60
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    train.main(PAIR, "target_only", 3)
+    evaluate.main(PAIR, "target_only", 3)
+    assert json.loads(Path(f"results/{PAIR}-target_only-3/evaluation.json").read_text())["accuracy"] > 0.9
+
+
+def test_embedding_has_equally_many_points_of_each_digit_and_domain():
+    train.main(PAIR, "dsn", 3)
+    embed.main(PAIR, "dsn")
+    path = Path(f"results/{PAIR}-dsn/embedding.csv")
+    first = path.read_bytes()
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["index", "label", "prediction", "domain", "x", "y"]
+    test = Path("data/pairs") / PAIR / "test.npz"
+    for domain, name in (("source", "source_test_labels"), ("target", "test_labels")):
+        (labels,) = load_arrays(test, name)
+        points = [row for row in rows if row["domain"] == domain]
+        assert [sum(row["label"] == str(digit) for row in points) for digit in range(10)] == [4] * 10
+        assert all(int(row["label"]) == labels[int(row["index"])] for row in points)
+        assert len({row["index"] for row in points}) == 40
+    embed.main(PAIR, "dsn")
+    assert path.read_bytes() == first
+
+
+def test_points_are_no_more_than_both_domains_have():
+    labels = {"source": np.array([0, 0, 0, 1, 1, 2]), "target": np.array([0, 1, 1, 1, 3, 3, 0])}
+    picks = embed.stratified_pair(labels, 30, seed=0)
+    assert {domain: sorted(labels[domain][index].tolist()) for domain, index in picks.items()} == {
+        "source": [0, 0, 1, 1],
+        "target": [0, 0, 1, 1],
+    }
+
+
+def test_a_perplexity_beyond_the_points_is_refused():
+    with pytest.raises(UserError, match=r"embedding\.perplexity"):
+        embed.layout(np.zeros((20, 512), np.float32), 30.0, 0)
+
+
+def test_missing_pair_method_and_weights_are_said_in_one_line():
+    with pytest.raises(UserError, match="no adaptation.pairs.a-b"):
+        train.main("a-b", "dann", 0)
+    with pytest.raises(UserError, match="no adaptation method images"):
+        train.main(PAIR, "images", 0)
+    with pytest.raises(UserError, match=r"weights\.safetensors is missing"):
+        evaluate.main(PAIR, "dann", 9)
