@@ -76,7 +76,7 @@ class StyleGAN2Train(Group):
     accumulation: PositiveInt
     lr_generator: Positive
     lr_discriminator: Positive
-    lr_decay_start: NonNegativeInt
+    lr_decay: Share
     beta1: Beta
     beta2: Beta
     loss: Literal["hinge_inverted", "non_saturating"]

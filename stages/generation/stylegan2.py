@@ -1,0 +1,301 @@
+"""StyleGAN2 with linear attention: mapping network, generator and discriminator.
+
+After Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (2020), in the variant with bilinear upsampling,
+no equalised learning rate, one style slot a block, and the attention of Shen et al., "Efficient Attention" (2021). Images are
+(n, 3, size, size) and live in [0, 1]; size is any power of two from 8 on.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SLOPE = 0.2
+
+
+class StyleGAN2(nn.Module):
+    """What makes images: the mapping network z -> w and the generator w -> image.
+
+    `attention_layers` counts generator blocks from the finest, from 1.
+    """
+
+    def __init__(
+        self, size: int, latent_dim: int, capacity: int, fmap_max: int, attention_layers: list[int], attention_heads: int = 8
+    ) -> None:
+        super().__init__()
+        self.size, self.latent_dim = size, latent_dim
+        self.mapping = Mapping(latent_dim)
+        self.generator = Generator(size, latent_dim, capacity, fmap_max, attention_layers, attention_heads)
+
+    def forward(self, z: Tensor, noise: Tensor) -> Tensor:
+        """Images, not clamped, of latents z (n, latent_dim) and noise maps (n, size, size)."""
+        return self.generator(self.spread(self.mapping(z)), noise)
+
+    def spread(self, w: Tensor) -> Tensor:
+        """The same style w (n, latent_dim) for every block: (n, slots, latent_dim)."""
+        return w[:, None].expand(-1, self.generator.slots, -1)
+
+    def mix(self, z: Tensor, other: Tensor, cut: Tensor) -> Tensor:
+        """Styles (n, slots, latent_dim) of z in the first `cut` (n,) slots and of `other` in the rest (style mixing)."""
+        first, second = self.mapping(torch.cat([z, other])).chunk(2)
+        slot = torch.arange(self.generator.slots, device=cut.device)
+        return torch.where((slot < cut[:, None])[..., None], first[:, None], second[:, None])
+
+
+class Mapping(nn.Module):
+    """z of norm 1 through eight fully connected layers to w; always in fp32."""
+
+    def __init__(self, latent_dim: int, depth: int = 8) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(EqualLinear(latent_dim) for _ in range(depth))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """w of z, both (n, latent_dim)."""
+        with torch.autocast(z.device.type, enabled=False):
+            w = F.normalize(z.float(), dim=1)
+            for layer in self.layers:
+                w = F.leaky_relu(layer(w), SLOPE)
+            return w
+
+
+class EqualLinear(nn.Module):
+    """Linear layer whose weights and bias are stored ten times as large as used, so that they learn at a tenth of the rate."""
+
+    def __init__(self, width: int, lr_multiplier: float = 0.1) -> None:
+        super().__init__()
+        self.lr_multiplier = lr_multiplier
+        self.weight = nn.Parameter(torch.randn(width, width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, width) to (n, width)."""
+        return F.linear(x, self.weight * self.lr_multiplier, self.bias * self.lr_multiplier)
+
+
+class Generator(nn.Module):
+    """Styles (n, slots, latent_dim) and noise maps (n, size, size) to images (n, 3, size, size), not clamped."""
+
+    def __init__(
+        self, size: int, latent_dim: int, capacity: int, fmap_max: int, attention_layers: list[int], attention_heads: int = 8
+    ) -> None:
+        super().__init__()
+        self.slots = blocks = _doublings(size) - 1
+        _check_layers(attention_layers, blocks)
+        widths = [min(fmap_max, capacity * 2**layer) for layer in range(blocks, 0, -1)]
+        widths = [widths[0], *widths]
+        self.constant = nn.Parameter(torch.randn(1, widths[0], 4, 4))
+        self.initial = nn.Conv2d(widths[0], widths[0], 3, padding=1)
+        self.attention = nn.ModuleDict(
+            {str(blocks - layer): attention(widths[blocks - layer], attention_heads) for layer in sorted(attention_layers)}
+        )
+        self.blocks = nn.ModuleList(
+            GeneratorBlock(widths[i], widths[i + 1], latent_dim, first=i == 0, last=i == blocks - 1) for i in range(blocks)
+        )
+        initialise(self)
+        for block in self.blocks:
+            block.silence()
+
+    def forward(self, styles: Tensor, noise: Tensor) -> Tensor:
+        """Images of styles, one a block, and one noise map an image in [0, 1), cropped to each block's size."""
+        x = self.initial(self.constant).expand(len(styles), -1, -1, -1)
+        rgb = None
+        for i, block in enumerate(self.blocks):
+            if str(i) in self.attention:
+                x = self.attention[str(i)](x)
+            x, rgb = block(x, rgb, styles[:, i], noise)
+        return rgb
+
+
+class GeneratorBlock(nn.Module):
+    """Upsampling, two modulated convolutions with noise, and the block's share of the image."""
+
+    def __init__(self, channels: int, out_channels: int, latent_dim: int, *, first: bool, last: bool) -> None:
+        super().__init__()
+        self.first, self.last = first, last
+        self.conv1 = ModulatedConv(channels, out_channels, 3, latent_dim)
+        self.conv2 = ModulatedConv(out_channels, out_channels, 3, latent_dim)
+        self.noise1 = nn.Linear(1, out_channels)
+        self.noise2 = nn.Linear(1, out_channels)
+        self.to_rgb = ModulatedConv(out_channels, 3, 1, latent_dim, demodulate=False)
+
+    def silence(self) -> None:
+        """Start without noise: its strength and bias at zero."""
+        for layer in (self.noise1, self.noise2):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, rgb: Tensor | None, w: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and the image so far, the latter already at the next block's size; it is summed up in fp32."""
+        if not self.first:
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        noise = noise[:, None, : x.shape[2], : x.shape[3]].to(x.dtype)
+        x = F.leaky_relu(self.conv1(x, w) + _scaled(noise, self.noise1), SLOPE)
+        x = F.leaky_relu(self.conv2(x, w) + _scaled(noise, self.noise2), SLOPE)
+        share = self.to_rgb(x, w).float()
+        rgb = share if rgb is None else rgb + share
+        if not self.last:
+            rgb = blur(F.interpolate(rgb, scale_factor=2, mode="bilinear", align_corners=False))
+        return x, rgb
+
+
+class ModulatedConv(nn.Module):
+    """Convolution whose input channels are scaled by a style, and whose output is scaled back to unit variance.
+
+    Equations 1 and 3 of the StyleGAN2 paper say this of the weights; scaling activations before and after is the same and
+    lets the whole batch share one convolution.
+    """
+
+    def __init__(self, channels: int, out_channels: int, kernel: int, latent_dim: int, *, demodulate: bool = True) -> None:
+        super().__init__()
+        self.demodulate = demodulate
+        self.style = nn.Linear(latent_dim, channels)
+        self.weight = nn.Parameter(torch.empty(out_channels, channels, kernel, kernel))
+        nn.init.kaiming_normal_(self.weight)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """x (n, channels, height, width) and styles w (n, latent_dim) to (n, out_channels, height, width)."""
+        with torch.autocast(w.device.type, enabled=False):
+            scale = self.style(w) + 1
+            if self.demodulate:
+                squares = self.weight.square().sum((2, 3))
+                back = torch.rsqrt(F.linear(scale.square(), squares) + 1e-8)
+        y = F.conv2d(x * scale[..., None, None].to(x.dtype), self.weight, padding=self.weight.shape[-1] // 2)
+        return y * back[..., None, None].to(y.dtype) if self.demodulate else y
+
+
+class Discriminator(nn.Module):
+    """Images (n, 3, size, size) in [0, 1] to scores (n,). `attention_layers` counts its blocks from the first, from 1."""
+
+    def __init__(self, size: int, capacity: int, fmap_max: int, attention_layers: list[int], attention_heads: int = 8) -> None:
+        super().__init__()
+        blocks = _doublings(size)
+        _check_layers(attention_layers, blocks - 1)
+        widths = [3, *(min(fmap_max, 4 * capacity * 2**layer) for layer in range(blocks))]
+        self.blocks = nn.ModuleList(DiscriminatorBlock(widths[i], widths[i + 1], last=i == blocks - 1) for i in range(blocks))
+        self.attention = nn.ModuleDict(
+            {str(layer - 1): attention(widths[layer], attention_heads) for layer in sorted(attention_layers)}
+        )
+        self.final = nn.Conv2d(widths[-1], widths[-1], 3, padding=1)
+        self.score = nn.Linear(4 * widths[-1], 1)
+        initialise(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Unbounded scores in fp32; which sign means real is the loss's choice."""
+        x = images
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if str(i) in self.attention:
+                x = self.attention[str(i)](x)
+        return self.score(self.final(x).flatten(1)).squeeze(1).float()
+
+
+class DiscriminatorBlock(nn.Module):
+    """Residual block that halves the image; the last one does not."""
+
+    def __init__(self, channels: int, out_channels: int, *, last: bool) -> None:
+        super().__init__()
+        self.shortcut = nn.Conv2d(channels, out_channels, 1, stride=1 if last else 2)
+        self.conv1 = nn.Conv2d(channels, out_channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.down = None if last else nn.Conv2d(out_channels, out_channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, channels, s, s) to (n, out_channels, s / 2, s / 2), or of size s in the last block."""
+        y = F.leaky_relu(self.conv1(x), SLOPE)
+        y = F.leaky_relu(self.conv2(y), SLOPE)
+        if self.down is not None:
+            y = self.down(blur(y))
+        return (y + self.shortcut(x)) * math.sqrt(0.5)
+
+
+class LinearAttention(nn.Module):
+    """Attention at a cost linear in the pixels: queries normalised over channels, keys over pixels (Shen et al., eq. 4)."""
+
+    def __init__(self, channels: int, heads: int, head_channels: int = 64) -> None:
+        super().__init__()
+        self.heads, inner = heads, heads * head_channels
+        self.to_q = nn.Conv2d(channels, inner, 1, bias=False)
+        self.to_kv = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
+            nn.Conv2d(channels, 2 * inner, 1, bias=False),
+        )
+        self.to_out = nn.Conv2d(inner, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, channels, height, width) to the same shape."""
+        n, _, height, width = x.shape
+        q, k, v = (self._by_head(part) for part in (self.to_q(x), *self.to_kv(x).chunk(2, dim=1)))
+        q = q.softmax(-1) * q.shape[-1] ** -0.5
+        k = k.softmax(-2)
+        out = q @ (k.transpose(-1, -2) @ v)
+        out = out.transpose(1, 2).reshape(n, height, width, -1).permute(0, 3, 1, 2)
+        return self.to_out(F.gelu(out))
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        """(n, heads * head_channels, height, width) to (n, heads, pixels, head_channels)."""
+        return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, self.heads, x.shape[1] // self.heads).transpose(1, 2)
+
+
+class ChannelNorm(nn.Module):
+    """Each pixel's channels to mean 0 and standard deviation 1, then scaled and shifted."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.g = nn.Parameter(torch.ones(channels))
+        self.b = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, channels, height, width) to the same shape; in fp32."""
+        x = x.float().movedim(1, -1)
+        variance, mean = torch.var_mean(x, dim=-1, correction=0, keepdim=True)
+        return ((x - mean) / (variance.sqrt() + 1e-5) * self.g + self.b).movedim(-1, 1)
+
+
+class Residual(nn.Module):
+    """x + f(normalised x)."""
+
+    def __init__(self, channels: int, inner: nn.Module) -> None:
+        super().__init__()
+        self.norm, self.inner = ChannelNorm(channels), inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, channels, height, width) to the same shape."""
+        return x + self.inner(self.norm(x))
+
+
+def attention(channels: int, heads: int) -> nn.Sequential:
+    """A layer of linear attention and one of feed-forward, both residual."""
+    feed_forward = nn.Sequential(nn.Conv2d(channels, 2 * channels, 1), nn.LeakyReLU(SLOPE), nn.Conv2d(2 * channels, channels, 1))
+    return nn.Sequential(Residual(channels, LinearAttention(channels, heads)), Residual(channels, feed_forward))
+
+
+def blur(x: Tensor) -> Tensor:
+    """Each channel smoothed by the outer product of (1, 2, 1) / 4 with itself; the border is reflected."""
+    padded = F.pad(x, (1, 1, 1, 1), mode="reflect")
+    return F.avg_pool2d(F.avg_pool2d(padded, 2, stride=1), 2, stride=1)
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights of all plain convolutions and linear layers from N(0, 2 / fan_in); biases keep PyTorch's default."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+
+
+def _scaled(noise: Tensor, layer: nn.Linear) -> Tensor:
+    """A Linear(1, channels) over the noise map (n, 1, height, width): (n, channels, height, width)."""
+    weight, bias = layer.weight.to(noise.dtype), layer.bias.to(noise.dtype)
+    return noise * weight.view(1, -1, 1, 1) + bias.view(1, -1, 1, 1)
+
+
+def _doublings(size: int) -> int:
+    """log2 of the image size; ValueError unless it is a power of two from 8 on."""
+    if size < 8 or size & (size - 1):
+        raise ValueError(f"images must be a power of two of at least 8 pixels wide, not {size}")
+    return size.bit_length() - 1
+
+
+def _check_layers(attention_layers: list[int], most: int) -> None:
+    if any(layer not in range(1, most + 1) for layer in attention_layers):
+        raise ValueError(f"attention layers {attention_layers} must lie within 1..{most}")

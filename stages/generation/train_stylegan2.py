@@ -1,0 +1,227 @@
+"""Train StyleGAN2 on the faces.
+
+Reads data/prepared/DATASET.npz. Writes models/stylegan2-SEED/weights.safetensors (all networks, their average among them),
+results/stylegan2-SEED/snapshots.npz (32 images of fixed latents, from the average) and results/stylegan2-SEED/history.csv.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.generation.augment import augment
+from stages.generation.losses import discriminator_loss, generator_loss, gradient_penalty, path_lengths
+from stages.generation.stylegan2 import Discriminator, StyleGAN2
+from stages.runtime import device, params, seeding, training
+from stages.runtime.images import load_arrays, save_arrays
+from stages.runtime.resume import ResumeState
+from stages.runtime.schedule import set_lr
+from stages.runtime.stage import UserError, run
+from stages.runtime.weights import save_weights
+
+SHEET = 32
+COPIES_END = 24_002
+
+
+def main(seed: int) -> None:
+    dataset, network, settings = params.read("stylegan2.dataset", "stylegan2.network", "stylegan2.train")
+    prepared = f"data/prepared/{dataset}.npz"
+    (images,) = load_arrays(prepared, "train_images")
+    model = Training(images, network, settings, seed, device.pick())
+    name = f"stylegan2-{seed}"
+    state = ResumeState(name, [seed, network, settings], [prepared])
+    trained = training.train(
+        model,
+        run=name,
+        seed=seed,
+        steps=settings.steps,
+        images_per_step=settings.batch_size,
+        snapshots=settings.snapshots,
+        state=state,
+    )
+    save_weights(f"models/{name}/weights.safetensors", model.state_dict())
+    save_arrays(f"results/{name}/snapshots.npz", **_sheets(trained.snapshots, images.shape[1]))
+    training.write_history(f"results/{name}/history.csv", trained.history)
+    state.clear()
+
+
+class Training(training.Trainable):
+    """The networks, their averages (EMA), optimisers and one step of training; `settings` is `stylegan2.train`."""
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        network: params.StyleGAN2Network,
+        settings: params.StyleGAN2Train,
+        seed: int,
+        place: torch.device,
+    ) -> None:
+        super().__init__()
+        size = image_size(images, network)
+        seeding.seed_step(seed, "init")
+        self.faces = device.place(StyleGAN2(size, **network.model_dump()), place)
+        self.average = device.place(StyleGAN2(size, **network.model_dump()), place).requires_grad_(False)
+        self.average.load_state_dict(self.faces.state_dict())
+        shape = network.model_dump(exclude={"latent_dim"})
+        self.discriminator = device.place(Discriminator(size, **shape), place)
+        self.register_buffer("path_length_mean", torch.zeros((), device=place))
+        betas = (settings.beta1, settings.beta2)
+        self.optimizers = {
+            "generator": torch.optim.Adam(self.faces.parameters(), settings.lr_generator, betas, fused=True),
+            "discriminator": torch.optim.Adam(self.discriminator.parameters(), settings.lr_discriminator, betas, fused=True),
+        }
+        self.settings, self.place = settings, place
+        self.part = settings.batch_size // settings.accumulation
+        self.images = device.resident(images, place)
+        seeding.seed_step(seed, "sheet")
+        self.sheet = self._latents(SHEET), self._noise(SHEET)
+
+    def update(self, step: int) -> dict[str, Tensor]:
+        """One step of the discriminator, then one of the generator, then of its average."""
+        self._set_learning_rates(step)
+        values = self._update_discriminator(step) | self._update_generator(step)
+        self._update_average(step)
+        return dict(sorted(values.items(), key=lambda item: not item[0].startswith("loss")))
+
+    @torch.no_grad()
+    def snapshot(self) -> dict[str, Tensor]:
+        """The averaged networks' images (32, size, size, 3) uint8 of the same latents every time."""
+        return {"images": device.to_uint8(self.average(*self.sheet), low=0.0)}
+
+    def _update_discriminator(self, step: int) -> dict[str, Tensor]:
+        use = self.settings
+        penalised = use.penalty_weight > 0 and step % use.penalty_interval == 0
+        sums = _Sums(use.accumulation)
+        for _ in range(use.accumulation):
+            real = self._real().requires_grad_(penalised)
+            with device.autocast(self.place, use.precision):
+                with torch.no_grad():
+                    fake = augment(self.faces.generator(self._styles(), self._noise(self.part)), use.augment)
+                fake_scores = self.discriminator(fake)
+                with device.autocast(self.place, "fp32" if penalised else use.precision):
+                    real_scores = self.discriminator(real)
+            loss = discriminator_loss(use.loss, real_scores, fake_scores)
+            sums.add(loss_d=loss, d_real=real_scores.mean(), d_fake=fake_scores.mean())
+            if penalised:
+                penalty = gradient_penalty(use.penalty, real_scores, real)
+                sums.add(penalty=penalty)
+                loss = loss + use.penalty_weight * penalty
+            (loss / use.accumulation).backward()
+        self._apply("discriminator")
+        return sums.means
+
+    def _update_generator(self, step: int) -> dict[str, Tensor]:
+        use = self.settings
+        first, regularised = self._path_length_turn(step)
+        sums = _Sums(use.accumulation)
+        self.discriminator.requires_grad_(False)
+        for _ in range(use.accumulation):
+            with device.autocast(self.place, "fp32" if regularised else use.precision):
+                styles = self._styles()
+                images = self.faces.generator(styles, self._noise(self.part))
+                scores = self.discriminator(augment(images, use.augment))
+            loss = generator_loss(use.loss, scores)
+            sums.add(loss_g=loss)
+            if regularised:
+                lengths = path_lengths(images, styles)
+                sums.add(path_length=lengths.mean())
+                if not first:
+                    loss = loss + use.path_length_weight * (lengths - self.path_length_mean).square().mean()
+            (loss / use.accumulation).backward()
+        self.discriminator.requires_grad_(True)
+        self._apply("generator")
+        if regularised:
+            self.path_length_mean.lerp_(sums.means["path_length"], 1.0 if first else 1 - use.path_length_decay)
+        return sums.means
+
+    @torch.no_grad()
+    def _update_average(self, step: int) -> None:
+        weight = ema_weight(self.settings.ema, self.settings.ema_decay, step)
+        if weight is not None:
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.faces.parameters()), weight)
+
+    def _path_length_turn(self, step: int) -> tuple[bool, bool]:
+        """Whether this is the first step with path-length regularisation, and whether it is one at all."""
+        use = self.settings
+        regularised = use.path_length_weight > 0 and step >= use.path_length_start and step % use.path_length_interval == 0
+        return step - use.path_length_interval < max(use.path_length_start, 1), regularised
+
+    def _set_learning_rates(self, step: int) -> None:
+        use = self.settings
+        for name, lr in (("generator", use.lr_generator), ("discriminator", use.lr_discriminator)):
+            set_lr(self.optimizers[name], lr, step, use.steps, use.lr_decay)
+
+    def _apply(self, name: str) -> None:
+        self.optimizers[name].step()
+        self.optimizers[name].zero_grad(set_to_none=True)
+
+    def _real(self) -> Tensor:
+        """A part of a batch of augmented training images, drawn with replacement."""
+        index = torch.randint(len(self.images), (self.part,), device=self.place)
+        return augment(device.take(self.images, index, low=0.0), self.settings.augment)
+
+    def _styles(self) -> Tensor:
+        """Styles of fresh latents (part, slots, latent_dim), some of them mixed from two."""
+        slots = self.faces.generator.slots
+        cut = torch.randint(slots, (self.part,), device=self.place)
+        mixed = torch.rand(self.part, device=self.place) < self.settings.style_mixing
+        return self.faces.mix(self._latents(self.part), self._latents(self.part), torch.where(mixed, cut, slots))
+
+    def _latents(self, n: int) -> Tensor:
+        return torch.randn(n, self.faces.latent_dim, device=self.place)
+
+    def _noise(self, n: int) -> Tensor:
+        return torch.rand(n, self.faces.size, self.faces.size, device=self.place)
+
+
+def ema_weight(form: str, decay: float, step: int) -> float | None:
+    """How far the average moves towards the trained generator after `step` (from 1); None: not at all.
+
+    `report`: copied at steps 2, 1,002, ..., 24,002, then moved by 1 - decay every 10 steps. `constant`: moved by 1 - decay
+    every step, further in the first steps, lest the average remember the untrained network.
+    """
+    if form == "constant":
+        return 1 - min(decay, step / (step + 10))
+    if step <= COPIES_END:
+        return 1.0 if step % 1000 == 2 else None
+    return 1 - decay if step % 10 == 0 else None
+
+
+def image_size(images: np.ndarray, network: params.StyleGAN2Network) -> int:
+    """Side of the training images; UserError where no network can be built for them."""
+    _, height, width, channels = images.shape
+    if height != width or channels != 3 or height < 8 or height & (height - 1):
+        raise UserError(
+            f"StyleGAN2 needs square colour images whose side is a power of two from 8 on, not {height}x{width}x{channels}: "
+            "choose another stylegan2.dataset or change its size in data.datasets"
+        )
+    slots = height.bit_length() - 2
+    if any(layer > slots for layer in network.attention_layers):
+        raise UserError(
+            f"stylegan2.network.attention_layers {network.attention_layers} must not exceed {slots} at {height}x{width}"
+        )
+    return height
+
+
+class _Sums:
+    """Means of detached values over the parts of a batch."""
+
+    def __init__(self, parts: int) -> None:
+        self.parts = parts
+        self.means: dict[str, Tensor] = {}
+
+    def add(self, **values: Tensor) -> None:
+        for name, value in values.items():
+            self.means[name] = self.means.get(name, 0) + value.detach() / self.parts
+
+
+def _sheets(snapshots: dict[int, dict[str, Tensor]], size: int) -> dict[str, np.ndarray]:
+    """Steps (k,) and images (k, 32, size, size, 3) of the snapshots."""
+    images = [kept["images"].numpy() for kept in snapshots.values()]
+    return {
+        "steps": np.array(list(snapshots), dtype=np.int64),
+        "images": np.stack(images) if images else np.zeros((0, SHEET, size, size, 3), dtype=np.uint8),
+    }
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,227 @@
+"""The networks: sizes as in the report, and layers equal to plainly written ones."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stages.generation.stylegan2 import (
+    ChannelNorm,
+    Discriminator,
+    EqualLinear,
+    GeneratorBlock,
+    LinearAttention,
+    Mapping,
+    ModulatedConv,
+    StyleGAN2,
+    attention,
+    blur,
+)
+
+SMALL = {"capacity": 2, "fmap_max": 16, "attention_layers": [1], "attention_heads": 2}
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def grouped(layer: ModulatedConv, x: Tensor, w: Tensor) -> Tensor:
+    """Modulated convolution as the paper writes it: one set of weights an image, one group an image."""
+    n, channels, height, width = x.shape
+    weight = layer.weight[None] * (layer.style(w) + 1)[:, None, :, None, None]
+    if layer.demodulate:
+        weight = weight / (weight.square().sum((2, 3, 4), keepdim=True) + 1e-8).sqrt()
+    kernel = weight.shape[-1]
+    y = F.conv2d(x.reshape(1, n * channels, height, width), weight.flatten(0, 1), padding=kernel // 2, groups=n)
+    return y.reshape(n, -1, height, width)
+
+
+def test_parameter_counts_at_64_pixels_are_the_reports() -> None:
+    faces = StyleGAN2(64, 512, capacity=16, fmap_max=512, attention_layers=[1], attention_heads=8)
+    critic = Discriminator(64, capacity=16, fmap_max=512, attention_layers=[1], attention_heads=8)
+    assert parameters(faces.generator) == 11_365_088
+    assert parameters(faces.mapping) == 2_101_248
+    assert parameters(critic) == 22_827_713
+    assert [parameters(layer) for layer in faces.generator.attention.values()] == [148_544]
+    assert [parameters(layer) for layer in critic.attention.values()] == [148_544]
+    assert faces.generator.slots == 5
+
+
+def test_attention_sits_before_the_last_generator_block_and_after_the_first_of_the_discriminator() -> None:
+    faces = StyleGAN2(32, 16, **SMALL)
+    critic = Discriminator(32, **SMALL)
+    seen = {}
+    faces.generator.attention["3"].register_forward_hook(lambda _, given, __: seen.update(generator=given[0].shape))
+    critic.attention["0"].register_forward_hook(lambda _, given, __: seen.update(discriminator=given[0].shape))
+    critic(faces(torch.randn(2, 16), torch.rand(2, 32, 32)))
+    assert seen == {"generator": (2, 8, 16, 16), "discriminator": (2, 8, 16, 16)}
+
+
+@pytest.mark.parametrize("size", [8, 16, 32, 64])
+def test_every_power_of_two_from_8_on_works(size: int) -> None:
+    faces = StyleGAN2(size, 16, **SMALL)
+    images = faces(torch.randn(2, 16), torch.rand(2, size, size))
+    assert images.shape == (2, 3, size, size)
+    assert Discriminator(size, **SMALL)(images).shape == (2,)
+
+
+@pytest.mark.parametrize("size", [4, 12, 48])
+def test_other_sizes_are_refused(size: int) -> None:
+    with pytest.raises(ValueError, match="power of two"):
+        Discriminator(size, **SMALL)
+
+
+def test_an_attention_layer_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"within 1\.\.3"):
+        StyleGAN2(16, 16, **SMALL | {"attention_layers": [4]})
+
+
+@pytest.mark.parametrize(("kernel", "demodulate"), [(3, True), (1, False), (3, False)])
+def test_modulated_convolution_equals_the_grouped_form(kernel: int, demodulate: bool) -> None:
+    layer = ModulatedConv(6, 5, kernel, 8, demodulate=demodulate)
+    ours, theirs = [], []
+    x, w, weights = torch.randn(4, 6, 7, 7), torch.randn(4, 8), torch.randn(4, 5, 7, 7)
+    for results, form in ((ours, layer), (theirs, lambda x, w: grouped(layer, x, w))):
+        given = [x.clone().requires_grad_(), w.clone().requires_grad_()]
+        y = form(*given)
+        gradients = torch.autograd.grad((y * weights).sum(), [*given, *layer.parameters()])
+        results.extend([y, *gradients])
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_demodulated_output_has_unit_variance_whatever_the_style() -> None:
+    layer = ModulatedConv(64, 32, 3, 8)
+    y = layer(torch.randn(16, 64, 16, 16), 20 * torch.randn(16, 8))[:, :, 1:-1, 1:-1]
+    variance = y.var((2, 3))
+    assert abs(variance.mean() - 1) < 0.05
+    assert variance.min() > 0.4
+
+
+def test_without_demodulation_the_style_sets_the_variance() -> None:
+    layer = ModulatedConv(64, 32, 3, 8, demodulate=False)
+    x, w = torch.randn(4, 64, 16, 16), torch.randn(4, 8)
+    assert layer(x, 20 * w).var() > 20 * layer(x, w).var()
+
+
+def test_linear_attention_equals_loops_over_heads_and_pixels() -> None:
+    layer = LinearAttention(6, heads=2, head_channels=4)
+    x = torch.randn(2, 6, 3, 3)
+    q, kv = layer.to_q(x).flatten(2), layer.to_kv(x).flatten(2)
+    k, v = kv[:, :8], kv[:, 8:]
+    out = torch.zeros(2, 8, 9)
+    for image in range(2):
+        for head in range(2):
+            rows = slice(4 * head, 4 * head + 4)
+            context = torch.zeros(4, 4)
+            for pixel in range(9):
+                context += torch.outer(k[image, rows].softmax(1)[:, pixel], v[image, rows, pixel])
+            for pixel in range(9):
+                out[image, rows, pixel] = (q[image, rows, pixel].softmax(0) / 2) @ context
+    expected = layer.to_out(F.gelu(out).reshape(2, 8, 3, 3))
+    torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_linear_attention_is_the_same_in_channels_last_order() -> None:
+    layer = attention(8, heads=2)
+    x = torch.randn(2, 8, 4, 4)
+    expected = layer(x)
+    layer.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(layer(x.to(memory_format=torch.channels_last)), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_channel_norm_equals_its_formula() -> None:
+    layer = ChannelNorm(5)
+    nn.init.normal_(layer.g)
+    nn.init.normal_(layer.b)
+    x = torch.randn(2, 5, 3, 3)
+    spread = ((x - x.mean(1, keepdim=True)) ** 2).mean(1, keepdim=True).sqrt()
+    expected = (x - x.mean(1, keepdim=True)) / (spread + 1e-5) * layer.g.view(1, 5, 1, 1) + layer.b.view(1, 5, 1, 1)
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_blur_equals_a_convolution_with_the_outer_product() -> None:
+    x = torch.randn(2, 3, 8, 8)
+    kernel = torch.outer(torch.tensor([1.0, 2, 1]), torch.tensor([1.0, 2, 1])) / 16
+    expected = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), kernel.expand(3, 1, 3, 3), groups=3)
+    torch.testing.assert_close(blur(x), expected)
+
+
+def test_mapping_sees_only_the_direction_of_z() -> None:
+    mapping = Mapping(16)
+    z = torch.randn(4, 16)
+    torch.testing.assert_close(mapping(7 * z), mapping(z))
+    assert not torch.allclose(mapping(-z), mapping(z))
+
+
+def test_equal_linear_learns_at_a_tenth_of_the_rate() -> None:
+    layer = EqualLinear(8)
+    x = torch.randn(2, 8)
+    torch.testing.assert_close(layer(x), 0.1 * x @ layer.weight.T)
+    layer(x).sum().backward()
+    torch.testing.assert_close(layer.bias.grad, torch.full((8,), 0.2))
+
+
+def test_noise_is_silent_at_first_and_loud_once_learnt() -> None:
+    faces = StyleGAN2(16, 16, **SMALL)
+    z = torch.randn(2, 16)
+    one, other = torch.rand(2, 16, 16), torch.rand(2, 16, 16)
+    torch.testing.assert_close(faces(z, one), faces(z, other))
+    for layer in [m for m in faces.modules() if isinstance(m, GeneratorBlock)]:
+        nn.init.ones_(layer.noise1.weight)
+    assert not torch.allclose(faces(z, one), faces(z, other))
+
+
+def test_noise_is_a_linear_layer_over_the_cropped_map() -> None:
+    block = GeneratorBlock(4, 5, 8, first=True, last=True)
+    for layer in (block.noise1, block.noise2):
+        nn.init.normal_(layer.weight)
+        nn.init.normal_(layer.bias)
+    x, w, noise = torch.randn(2, 4, 4, 4), torch.randn(2, 8), torch.rand(2, 8, 8)
+    crop = noise[:, :4, :4, None]
+    y = F.leaky_relu(block.conv1(x, w) + block.noise1(crop).permute(0, 3, 1, 2), 0.2)
+    y = F.leaky_relu(block.conv2(y, w) + block.noise2(crop).permute(0, 3, 1, 2), 0.2)
+    torch.testing.assert_close(block(x, None, w, noise)[0], y)
+
+
+def test_initial_weights_have_variance_two_over_fan_in() -> None:
+    critic = Discriminator(32, capacity=16, fmap_max=128, attention_layers=[])
+    layer = critic.blocks[2].conv2
+    assert abs(layer.weight.var() / (2 / (9 * 128)) - 1) < 0.05
+    modulated = ModulatedConv(128, 128, 3, 512)
+    assert abs(modulated.weight.var() / (2 / (9 * 128)) - 1) < 0.05
+
+
+@pytest.mark.parametrize("cut", [0, 1, 3])
+def test_style_mixing_takes_the_first_slots_from_z(cut: int) -> None:
+    faces = StyleGAN2(16, 16, **SMALL)
+    z, other = torch.randn(1, 16), torch.randn(1, 16)
+    styles = faces.mix(z, other, torch.tensor([cut]))
+    assert styles.shape == (1, 3, 16)
+    expected = torch.cat([faces.spread(faces.mapping(z))[:, :cut], faces.spread(faces.mapping(other))[:, cut:]], dim=1)
+    torch.testing.assert_close(styles, expected)
+
+
+def test_the_same_seed_makes_the_same_weights() -> None:
+    made = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        made.append(StyleGAN2(16, 16, **SMALL).state_dict())
+    assert all(torch.equal(made[0][name], made[1][name]) for name in made[0])
+    assert not torch.equal(made[0]["generator.constant"], made[2]["generator.constant"])
+
+
+def test_bf16_stays_close_to_fp32_and_sums_images_in_fp32() -> None:
+    faces, critic = StyleGAN2(16, 16, **SMALL), Discriminator(16, **SMALL)
+    z, noise = torch.randn(2, 16), torch.rand(2, 16, 16)
+    exact = faces(z, noise)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        images = faces(z, noise)
+        scores = critic(images)
+    assert images.dtype == scores.dtype == torch.float32
+    assert (images - exact).norm() < 0.03 * exact.norm()

@@ -1,0 +1,281 @@
+"""Training and sampling StyleGAN2: every form runs, averages and regularises when it should, resumes exactly, and samples."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages.generation import sample_stylegan2, train_stylegan2
+from stages.generation.train_stylegan2 import Training, ema_weight, image_size
+from stages.runtime import params, training
+from stages.runtime.images import load_arrays, save_arrays
+from stages.runtime.resume import ResumeState
+from stages.runtime.stage import UserError
+from stages.runtime.weights import read_weights
+
+NETWORK = params.StyleGAN2Network(latent_dim=16, capacity=2, fmap_max=16, attention_layers=[1], attention_heads=1)
+SETTINGS = params.StyleGAN2Train(
+    steps=6,
+    batch_size=4,
+    accumulation=1,
+    lr_generator=1e-3,
+    lr_discriminator=1e-3,
+    lr_decay=0.5,
+    beta1=0.5,
+    beta2=0.9,
+    loss="non_saturating",
+    penalty="r1",
+    penalty_weight=1.0,
+    penalty_interval=2,
+    path_length_weight=1.0,
+    path_length_interval=2,
+    path_length_start=3,
+    path_length_decay=0.9,
+    style_mixing=0.5,
+    ema="constant",
+    ema_decay=0.9,
+    augment=["translation", "brightness"],
+    precision="fp32",
+    snapshots=2,
+)
+SAMPLE = params.StyleGAN2Sample(count=60, psi=0.7, mean_latents=20)
+
+
+def faces(n: int = 10, size: int = 16) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
+
+
+def build(seed: int = 0, **changes: object) -> Training:
+    settings = params.StyleGAN2Train(**SETTINGS.model_dump() | changes)
+    return Training(faces(), NETWORK, settings, seed, torch.device("cpu"))
+
+
+def trained(model: Training, folder: Path, steps: int = 6) -> training.Trained:
+    state = ResumeState("test", [], [])
+    state.folder = folder
+    return training.train(
+        model, run="test", seed=0, steps=steps, images_per_step=4, snapshots=2, state=state, records=steps, save_every_seconds=0
+    )
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"loss": "hinge_inverted", "penalty": "one_centred", "penalty_weight": 10.0, "ema": "report"},
+        {"precision": "bf16"},
+        {"accumulation": 2},
+        {"penalty_weight": 0.0, "path_length_weight": 0.0, "augment": []},
+        {"augment": ["flip", "translation", "brightness", "saturation", "contrast", "cutout"], "style_mixing": 1.0},
+    ],
+)
+def test_every_form_trains_all_networks(changes: dict[str, object], tmp_path: Path) -> None:
+    model = build(**changes)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    result = trained(model, tmp_path)
+    assert list(result.history.columns[:5]) == ["step", "loss_d", "loss_g", "d_real", "d_fake"]
+    assert np.isfinite(result.history[["loss_d", "loss_g", "d_real", "d_fake"]]).all(axis=None)
+    still = {name for name, parameter in model.named_parameters() if torch.equal(parameter, before[name])}
+    assert not still
+
+
+def test_penalties_come_in_their_own_steps_only(tmp_path: Path) -> None:
+    history = trained(build(), tmp_path).history.set_index("step")
+    assert list(history.penalty.dropna().index) == [2, 4, 6]
+    assert list(history.path_length.dropna().index) == [4, 6]
+
+
+def test_the_path_length_mean_is_set_at_first_and_averaged_later(tmp_path: Path) -> None:
+    model = build()
+    lengths = trained(model, tmp_path).history.set_index("step").path_length
+    assert model.path_length_mean.item() == pytest.approx(0.9 * lengths[4] + 0.1 * lengths[6], rel=1e-5)
+
+
+def test_path_length_regularisation_changes_the_generator_from_its_second_turn_on(tmp_path: Path) -> None:
+    results = [build(path_length_weight=weight) for weight in (1.0, 5.0)]
+    for i, model in enumerate(results):
+        trained(model, tmp_path / str(i), steps=5)
+    assert same(results[0].state_dict(), results[1].state_dict())
+    for i, model in enumerate(results):
+        trained(model, tmp_path / str(i), steps=6)
+    assert not same(results[0].faces.state_dict(), results[1].faces.state_dict())
+
+
+def test_the_discriminators_step_leaves_the_generator_without_gradients_and_the_other_way_round() -> None:
+    model = build()
+    torch.manual_seed(0)
+    discriminator = [parameter.clone() for parameter in model.discriminator.parameters()]
+    model._update_generator(1)
+    assert all(torch.equal(*pair) for pair in zip(discriminator, model.discriminator.parameters(), strict=True))
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.discriminator.parameters())
+    generator = [parameter.clone() for parameter in model.faces.parameters()]
+    model._update_discriminator(2)
+    assert all(torch.equal(*pair) for pair in zip(generator, model.faces.parameters(), strict=True))
+    assert all(parameter.grad is None for parameter in model.faces.parameters())
+
+
+def test_accumulated_parts_weigh_as_much_as_one_batch() -> None:
+    values = []
+    for accumulation in (1, 4):
+        torch.manual_seed(0)
+        values.append(build(accumulation=accumulation, batch_size=256, augment=[])._update_discriminator(1))
+    assert values[1]["loss_d"].item() == pytest.approx(values[0]["loss_d"].item(), rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("step", "weight"),
+    [
+        (1, None),
+        (2, 1.0),
+        (1002, 1.0),
+        (1010, None),
+        (24_002, 1.0),
+        (24_005, None),
+        (24_010, 0.005),
+        (25_002, None),
+        (25_010, 0.005),
+    ],
+)
+def test_the_reports_average_is_copied_first_and_moves_every_ten_steps_later(step: int, weight: float | None) -> None:
+    assert ema_weight("report", 0.995, step) == (None if weight is None else pytest.approx(weight))
+
+
+def test_the_constant_average_moves_every_step_and_further_at_first() -> None:
+    assert ema_weight("constant", 0.99, 5000) == pytest.approx(0.01)
+    assert ema_weight("constant", 0.99, 1) > 0.9
+    assert all(ema_weight("constant", 0.99, step) >= ema_weight("constant", 0.99, step + 1) for step in range(1, 2000))
+
+
+def test_a_step_uses_the_learning_rates_of_its_number() -> None:
+    model = build(lr_generator=4e-3, lr_discriminator=8e-3)
+    model.update(5)
+    rates = [model.optimizers[name].param_groups[0]["lr"] for name in ("generator", "discriminator")]
+    assert rates == pytest.approx([4e-3 * 2 / 3, 8e-3 * 2 / 3])
+
+
+def test_the_average_follows_its_formula() -> None:
+    model = build()
+    before = model.average.generator.constant.clone()
+    torch.nn.init.normal_(model.faces.generator.constant)
+    model._update_average(2000)
+    expected = 0.9 * before + 0.1 * model.faces.generator.constant
+    torch.testing.assert_close(model.average.generator.constant, expected)
+
+
+def test_the_same_seed_trains_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
+    models = [build(), build(), build(seed=1)]
+    for i, model in enumerate(models):
+        trained(model, tmp_path / str(i), steps=2)
+    assert same(models[0].state_dict(), models[1].state_dict())
+    assert not same(models[0].state_dict(), models[2].state_dict())
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path) -> None:
+    whole, broken, resumed = build(), build(), build()
+    expected = trained(whole, tmp_path / "whole")
+    broken_update = broken.update
+
+    def interrupted(step: int) -> dict[str, torch.Tensor]:
+        if step == 5:
+            raise KeyboardInterrupt
+        return broken_update(step)
+
+    broken.update = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        trained(broken, tmp_path / "broken")
+    result = trained(resumed, tmp_path / "broken")
+    assert same(whole.state_dict(), resumed.state_dict())
+    assert result.history.equals(expected.history)
+    assert all(same(result.snapshots[step], expected.snapshots[step]) for step in (3, 6))
+
+
+@pytest.mark.parametrize("shape", [(4, 16, 12, 3), (4, 28, 28, 3), (4, 4, 4, 3), (4, 16, 16, 1)])
+def test_images_that_no_network_fits_are_refused_in_one_line(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match="power of two"):
+        image_size(np.zeros(shape, np.uint8), NETWORK)
+
+
+def test_an_attention_layer_beyond_the_network_is_refused() -> None:
+    network = NETWORK.model_copy(update={"attention_layers": [4]})
+    with pytest.raises(UserError, match="must not exceed 3 at 16x16"):
+        image_size(faces(), network)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with prepared faces, in which both stages read the params above."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RESUME_DIR", raising=False)
+    values = {
+        "stylegan2.dataset": "orl",
+        "stylegan2.network": NETWORK,
+        "stylegan2.train": SETTINGS,
+        "stylegan2.sample": SAMPLE,
+    }
+    monkeypatch.setattr(params, "read", lambda *keys: [values[key] for key in keys])
+    save_arrays("data/prepared/orl.npz", train_images=faces())
+    return tmp_path
+
+
+def test_the_stages_write_what_they_promise(stage: Path) -> None:
+    train_stylegan2.main(0)
+    sample_stylegan2.main(0)
+    steps, sheets = load_arrays("results/stylegan2-0/snapshots.npz", "steps", "images")
+    assert steps.tolist() == [3, 6]
+    assert steps.dtype == np.int64
+    assert sheets.shape == (2, 32, 16, 16, 3)
+    assert not np.array_equal(sheets[0], sheets[1])
+    assert (stage / "results/stylegan2-0/history.csv").exists()
+    assert not list((stage / ".resume").glob("*"))
+    images, untrained = load_arrays("samples/stylegan2-0.npz", "images", "untrained")
+    assert images.shape == untrained.shape == (60, 16, 16, 3)
+    assert not np.array_equal(images, untrained)
+
+
+def test_sampling_uses_the_averaged_networks_and_repeats_to_the_byte(stage: Path) -> None:
+    train_stylegan2.main(0)
+    sample_stylegan2.main(0)
+    first = (stage / "samples/stylegan2-0.npz").read_bytes()
+    weights = read_weights("models/stylegan2-0/weights.safetensors")
+    model = build()
+    model.load_state_dict(weights)
+    expected = sample_stylegan2.sample(model.average, SAMPLE, 0)
+    assert np.array_equal(load_arrays("samples/stylegan2-0.npz", "images")[0], expected)
+    assert not np.array_equal(sample_stylegan2.sample(model.faces, SAMPLE, 0), expected)
+    sample_stylegan2.main(0)
+    assert (stage / "samples/stylegan2-0.npz").read_bytes() == first
+
+
+def test_untrained_samples_come_from_the_networks_that_training_began_with(stage: Path) -> None:
+    train_stylegan2.main(0)
+    sample_stylegan2.main(0)
+    expected = sample_stylegan2.sample(build().faces, SAMPLE, 0)
+    assert np.array_equal(load_arrays("samples/stylegan2-0.npz", "untrained")[0], expected)
+
+
+def test_psi_of_zero_is_one_face_and_of_one_is_no_truncation() -> None:
+    model = build()
+    faces = model.faces
+    none = sample_stylegan2.sample(faces, SAMPLE.model_copy(update={"psi": 0.0}), 0)
+    assert (none == none[0]).all()
+    full = sample_stylegan2.sample(faces, SAMPLE.model_copy(update={"psi": 1.0}), 0)
+    torch.manual_seed(0)
+    train_stylegan2.seeding.seed_step(0, "sample")
+    torch.randn(SAMPLE.mean_latents, 16)
+    latents = torch.randn(SAMPLE.count, 16)[:50]
+    with torch.no_grad():
+        images = faces(latents, torch.rand(50, 16, 16))
+    assert np.abs(full[:50].astype(int) - (images.clamp(0, 1) * 255).round().permute(0, 2, 3, 1).numpy()).max() <= 1
+
+
+def test_weights_of_another_network_are_refused_in_one_line(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_stylegan2.main(0)
+    wider = NETWORK.model_copy(update={"capacity": 4, "fmap_max": 32})
+    monkeypatch.setattr(params, "read", lambda *keys: [wider, SAMPLE])
+    with pytest.raises(UserError, match="another model"):
+        sample_stylegan2.main(0)
