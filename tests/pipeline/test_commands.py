@@ -1,0 +1,68 @@
+"""What README tells people to type, beyond the two commands."""
+
+import csv
+import io
+import os
+import signal
+import sys
+import time
+
+import pytest
+import yaml
+
+from tests.pipeline.clone import Clone
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def clone(tmp_path):
+    return Clone(tmp_path)
+
+
+def out_hashes(clone: Clone, stage: str) -> dict[str, str]:
+    lock = yaml.safe_load((clone.folder / "dvc.lock").read_text())
+    return {out["path"]: out["md5"] for out in lock["stages"][stage]["outs"]}
+
+
+def test_an_interrupted_training_goes_on_and_ends_the_same(clone):
+    clone.repro("prepare@mnistm")
+    params = yaml.safe_load((clone.folder / "params.yaml").read_text())
+    params["acgan"]["train"]["steps"] = 1500
+    (clone.folder / "params.yaml").write_text(yaml.safe_dump(params))
+    log = clone.folder / ".timings/log"
+    running = clone.start(log, "dvc", "repro", "train_acgan@0")
+    deadline = time.monotonic() + 120
+    while "acgan-0: step" not in log.read_text():
+        assert running.poll() is None and time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+    os.killpg(running.pid, signal.SIGINT)
+    assert running.wait(60) != 0
+    (state,) = (clone.folder / ".resume").glob("acgan-0-*/state.pt")
+    assert not (clone.folder / "models/acgan-0/weights.safetensors").exists()
+
+    clone.repro("train_acgan@0")
+    interrupted = out_hashes(clone, "train_acgan@0")
+    assert not state.parent.exists()
+    clone.run("dvc", "repro", "-f", "-s", "train_acgan@0")
+    assert out_hashes(clone, "train_acgan@0") == interrupted
+
+
+def test_an_experiment_is_compared_without_touching_the_params(clone):
+    clone.repro("evaluate_acgan@0")
+    clone.commit()
+    before = (clone.folder / "params.yaml").read_text()
+    clone.run("dvc", "exp", "run", "-n", "batch-mode", "-S", "acgan.sample.batch_norm=batch", "evaluate_acgan@0")
+    shown = list(csv.DictReader(io.StringIO(clone.run("dvc", "exp", "show", "--csv", "--only-changed").stdout)))
+    assert {row["acgan.sample.batch_norm"] for row in shown} >= {"eval", "batch"}
+    assert before != (clone.folder / "params.yaml").read_text()
+    clone.run("git", "checkout", "-q", "params.yaml")
+
+
+def test_an_archive_without_git_says_what_is_done_about_it(tmp_path):
+    clone = Clone(tmp_path, git=False)
+    said = clone.run("make", "repository", f"VIRTUAL_ENV={sys.prefix}").stdout
+    assert "No git repository here" in said
+    assert (clone.folder / ".git").is_dir()
+    assert "is valid" in clone.run("make", "check", f"VIRTUAL_ENV={sys.prefix}").stdout
+    assert clone.repro("prepare@mfeat") == {"fetch@mfeat", "prepare@mfeat"}

@@ -1,0 +1,173 @@
+"""dvc.yaml against the code: every stage lists the files that it imports and the params that it reads, no more and no less."""
+
+import ast
+import importlib
+import inspect
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+from dvc.dependency import ParamsDependency
+from dvc.repo import Repo
+
+from stages.runtime import params
+
+ROOT = Path(__file__).resolve().parents[2]
+PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
+METHODS = "stages/adaptation/methods"
+
+
+@cache
+def imported(file: str) -> frozenset[str]:
+    """Files below stages/ that `file` imports, by its own import statements."""
+    names = set()
+    for node in ast.walk(ast.parse((ROOT / file).read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    files = {name.replace(".", "/") + ".py" for name in names if name.startswith("stages.")}
+    return frozenset(name for name in files if (ROOT / name).is_file())
+
+
+def closure(*files: str) -> set[str]:
+    """`files` and everything below stages/ that they import, directly or not."""
+    found, waiting = set(), list(files)
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting += imported(file)
+    return found
+
+
+@cache
+def graph(preset: str) -> dict[str, object]:
+    """The graph's stages by name, as DVC reads them with a preset's params."""
+    folder = Path(tempfile.mkdtemp())
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc/config").write_text("[core]\n    no_scm = true\n")
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    shutil.copy(ROOT / f"presets/{preset}.yaml", folder / "params.yaml")
+    return {stage.name: stage for stage in Repo(folder).index.stages}
+
+
+def code_of(stage) -> set[str]:
+    return {dep.def_path for dep in stage.deps if dep.def_path.startswith("stages/")}
+
+
+def module_of(stage) -> tuple[str, list[str]]:
+    python, flag, module, *words = stage.cmd.split()
+    assert (python, flag) == ("python", "-m")
+    return module, words
+
+
+def group_of(name: str) -> str:
+    return name.split("@")[0]
+
+
+def needed(stage) -> set[str]:
+    module, words = module_of(stage)
+    starts = [module.replace(".", "/") + ".py"]
+    if module.startswith("stages.adaptation."):
+        starts.append(f"{METHODS}/{words[1]}.py")
+    return closure(*starts)
+
+
+def pytest_generate_tests(metafunc):
+    if "name" in metafunc.fixturenames:
+        metafunc.parametrize(("preset", "name"), [(preset, name) for preset in PRESETS for name in graph(preset)])
+    if "group" in metafunc.fixturenames:
+        metafunc.parametrize("group", sorted({group_of(name) for name in graph("laptop")}))
+
+
+def test_a_stage_lists_the_code_that_it_imports(preset, name):
+    stage = graph(preset)[name]
+    assert needed(stage) <= code_of(stage)
+
+
+def test_a_stage_lists_no_code_that_none_of_its_items_imports(group):
+    items = [stage for name, stage in graph("laptop").items() if group_of(name) == group]
+    assert set().union(*map(code_of, items)) == set().union(*map(needed, items))
+
+
+def test_a_stage_lists_the_params_that_it_reads(preset, name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    stage = graph(preset)[name]
+    module, words = module_of(stage)
+    assert read_by(module, words, ROOT / f"presets/{preset}.yaml", monkeypatch) == declared(stage)
+
+
+def test_seeds_and_pairs_name_the_items():
+    names = set(graph("laptop"))
+    assert {
+        "adapt@syn-mnistm-dann-0",
+        "adapt_target@syn-mnistm-target_only-0",
+        "embed@mfeat-syn-dsn",
+        "train_stylegan2@0",
+    } <= names
+    assert {"fetch@orl", "fetch_weights@efficientnet_lite0", "prepare@mfeat", "pair@mnistm-mfeat", "summarize", "page"} <= names
+
+
+def test_only_the_bound_s_training_depends_on_target_labels():
+    readers = {name for name, stage in graph("laptop").items() for dep in stage.deps if dep.def_path.endswith("/target.npz")}
+    assert readers and all(name.startswith("adapt_target@") for name in readers)
+
+
+def test_no_adapting_stage_depends_on_test_images_before_it_is_scored():
+    readers = {
+        name.split("@")[0] for name, stage in graph("laptop").items() for dep in stage.deps if dep.def_path.endswith("/test.npz")
+    }
+    assert readers == {"evaluate_adaptation", "evaluate_target", "embed"}
+
+
+@pytest.mark.parametrize("room", ["data", "generation", "adaptation", "evaluation", "report", "runtime"])
+def test_rooms_import_only_what_flows_to_them(room):
+    allowed = {
+        "runtime": {"runtime"},
+        "data": {"data", "runtime"},
+        "generation": {"generation", "runtime"},
+        "adaptation": {"adaptation", "runtime"},
+        "evaluation": {"evaluation", "runtime"},
+        "report": {"report", "runtime", "data"},
+    }[room]
+    for file in (ROOT / "stages" / room).rglob("*.py"):
+        for other in imported(str(file.relative_to(ROOT))):
+            assert other.split("/")[1] in allowed, f"{file} imports {other}"
+
+
+@pytest.mark.parametrize("module", ["data.fetch", "data.prepare", "data.pair", "report.summarize", "report.page"])
+def test_stages_that_need_no_torch_do_not_import_it(module):
+    code = f"import sys, stages.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120).returncode == 0
+
+
+class Stop(Exception):
+    pass
+
+
+def read_by(module: str, words: list[str], preset: Path, monkeypatch) -> set[str]:
+    """The keys that the stage's main asks for, recorded at its one call of `params.read`, which comes before all else."""
+    stage = importlib.import_module(module)
+    if "params.read(" not in inspect.getsource(stage):
+        return set()
+    asked, original = set(), params.read
+
+    def record(*keys):
+        original(*keys, path=preset)
+        asked.update(keys)
+        raise Stop
+
+    monkeypatch.setattr(params, "read", record)
+    types = [parameter.annotation for parameter in inspect.signature(stage.main).parameters.values()]
+    with pytest.raises(Stop):
+        stage.main(*[convert(word) for convert, word in zip(types, words, strict=True)])
+    return asked
+
+
+def declared(stage) -> set[str]:
+    return {key for dep in stage.deps if isinstance(dep, ParamsDependency) for key in dep.params}

@@ -1,0 +1,94 @@
+"""The whole graph for real, on the smoke preset, in a clone of its own."""
+
+import re
+
+import pytest
+
+from tests.pipeline.clone import Clone
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    clone = Clone(tmp_path_factory.mktemp("clone"))
+    clone.ran = clone.repro()
+    return clone
+
+
+def test_every_stage_runs(clone):
+    groups = {name.split("@")[0] for name in clone.ran}
+    assert groups == {
+        *(
+            "fetch",
+            "fetch_weights",
+            "prepare",
+            "pair",
+            "adapt",
+            "adapt_target",
+            "evaluate_adaptation",
+            "evaluate_target",
+            "embed",
+        ),
+        *(
+            "train_stylegan2",
+            "sample_stylegan2",
+            "evaluate_stylegan2",
+            "train_judge",
+            "train_acgan",
+            "sample_acgan",
+            "evaluate_acgan",
+        ),
+        *("summarize", "page"),
+    }
+
+
+def test_every_figure_of_the_study_is_in_the_summary(clone):
+    summary = clone.summary()
+    (pair,) = summary["adaptation"].values()
+    assert set(pair) == {"source_only", "dann", "dsn", "target_only"}
+    for method in pair.values():
+        assert 0 <= method["accuracy"]["mean"] <= 1
+        assert method["accuracy"]["n"] == 1
+    faces = summary["stylegan2"]["clean"]["efficientnet_lite0"]
+    assert {"fd", "fd_floor", "kid", "precision", "recall", "cs"} <= set(faces)
+    assert faces["fd"]["mean"] > faces["fd_floor"]["mean"] > 0
+    assert 0 <= summary["acgan"]["judge_accuracy"]["mean"] <= 1
+    assert 0.1 < summary["judge"]["test_accuracy"] <= 1
+
+
+def test_every_picture_is_there_and_the_page_needs_no_network(clone):
+    assert len(list((clone.folder / "plots").glob("*.png"))) >= 8
+    page = (clone.folder / "report/index.html").read_text()
+    assert not re.findall(r"(?:src|href)=[\"']?(?:https?:)?//", page)
+    assert page.count("data:image/png;base64,") >= 8
+
+
+def test_git_sees_only_lock_metrics_and_plots(clone):
+    changed = {line[3:].split("/")[0] for line in clone.run("git", "status", "--porcelain").stdout.splitlines()}
+    assert changed == {"dvc.lock", "metrics", "plots"}
+
+
+def test_a_second_run_does_nothing(clone):
+    assert clone.repro() == set()
+
+
+def test_a_changed_param_reruns_only_what_it_touches(clone):
+    clone.commit()
+    clone.change("  batch_norm: eval\n", "  batch_norm: batch\n")
+    assert clone.repro() == {"sample_acgan@0", "evaluate_acgan@0", "summarize", "page"}
+    difference = clone.run("dvc", "params", "diff").stdout
+    assert "acgan.sample.batch_norm" in difference and len(difference.strip().splitlines()) == 2
+    assert "acgan.judge_accuracy.mean" in clone.run("dvc", "metrics", "diff", "--all").stdout
+    clone.run("git", "checkout", "-q", ".")
+    clone.run("dvc", "checkout")
+    assert clone.repro() <= {"page"}
+
+
+def test_a_wrong_param_stops_before_anything_is_lost(clone):
+    clone.change("  batch_norm: eval\n", "  batch_norm: evil\n")
+    try:
+        done = clone.run("python", "-m", "stages.runtime.params", check=False)
+        assert done.returncode == 1
+        assert done.stderr.strip().splitlines() == [done.stderr.strip()]
+        assert "acgan.sample.batch_norm" in done.stderr and "evil" in done.stderr
+    finally:
+        clone.run("git", "checkout", "-q", "params.yaml")
