@@ -1,12 +1,13 @@
 # `make repro` builds the study, `make test` the quick tests; both install what they need first.
-# An active environment (venv, conda) is used; without one, .venv is made.
+# An active environment (venv, conda) is used; without one, .venv is made with PYTHON.
 
 PYTHON ?= python3
 ENV := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX),$(CURDIR)/.venv)
 BIN := $(ENV)/bin
+STAMP := $(ENV)/.installed-requirements
 RUN := PATH="$(BIN):$$PATH"
 
-.PHONY: repro test test-slow lint check install help
+.PHONY: help repro check test test-slow lint install repository
 
 help:
 	@echo "make repro      everything from raw bytes to report/index.html"
@@ -22,27 +23,26 @@ repro: check repository
 check: install
 	@$(RUN) python -m stages.runtime.params
 
-test: install
+test: install repository
 	$(RUN) python -m pytest -m "not slow"
 
-test-slow: install
+test-slow: install repository
 	$(RUN) python -m pytest -m slow
 
 lint: install
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 
-install: $(ENV)/.installed-requirements
-
-$(ENV)/.installed-requirements: requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
-	@test -x "$(BIN)/python" || { echo "Making $(ENV)"; $(PYTHON) -m venv "$(ENV)"; }
-	@"$(BIN)/python" -m pip --version > /dev/null 2>&1 || "$(BIN)/python" -m ensurepip
-	"$(BIN)/python" -m pip install -r requirements.txt
-	@touch "$@"
+# Quoted throughout, since the folder's name may hold spaces, which make's own file rules can't do.
+install:
+	@test -x "$(BIN)/python" || { \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12 ...")' \
+	  && echo "Making $(ENV)" && $(PYTHON) -m venv "$(ENV)"; }
+	@test "$(STAMP)" -nt requirements.txt || { \
+	  { "$(BIN)/python" -m pip --version > /dev/null 2>&1 || "$(BIN)/python" -m ensurepip; } \
+	  && "$(BIN)/python" -m pip install -r requirements.txt && touch "$(STAMP)"; }
 
 # An unpacked archive has no .git, and DVC asks for one.
-.PHONY: repository
 repository: install
 	@test -e .git || { \
 	  if command -v git > /dev/null; then git init -q . && echo "No git repository here: made an empty one, since DVC works inside git. Commit before you use 'dvc exp' or 'dvc metrics diff'."; \

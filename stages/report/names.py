@@ -4,7 +4,6 @@ METHODS = {
     "source_only": "source only",
     "dann": "DANN",
     "dsn": "DSN",
-    "mean_teacher": "mean teacher",
     "target_only": "target only",
 }
 

@@ -66,7 +66,7 @@ def percent(value: float | dict[str, Any] | None) -> str:
 
 
 def figure(value: float | dict[str, Any]) -> str:
-    """A number, or a mean with its spread where there is one, to four significant digits."""
+    """A number, or a mean with its spread where there is one, short enough for a table."""
     if isinstance(value, dict):
         return figure(value["mean"]) + (f" ± {value['std']:.2g}" if value["std"] else "")
     return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) < 1 else f"{value:.2f}"

@@ -40,10 +40,11 @@ def progress(steps: np.ndarray, images: np.ndarray, shown: Sequence[int]) -> Fig
 
 
 def digits(images: np.ndarray, labels: np.ndarray) -> Figure:
-    """Ten generated digits of every class, a row a class, with the class asked for at the left."""
+    """Ten generated digits of every class (or what there is), a row a class, with the class asked for at the left."""
     side = images.shape[1]
+    columns = min(10, *(int((labels == digit).sum()) for digit in range(10)))
     figure, (axis,) = canvas(1, 1, width=5.6, height=5.4)
-    _show(axis, tile(np.concatenate([images[labels == digit][:10] for digit in range(10)]), 10))
+    _show(axis, tile(np.concatenate([images[labels == digit][:columns] for digit in range(10)]), columns))
     axis.set_yticks([row * (side + 2) + side / 2 for row in range(10)], [str(digit) for digit in range(10)])
     axis.tick_params(left=False, labelleft=True, labelsize=13)
     axis.set_ylabel("class asked for")

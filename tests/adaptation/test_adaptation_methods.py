@@ -187,7 +187,18 @@ def test_dann_records_the_lambda_of_its_step():
     )
 
 
-def test_dann_pushes_the_encoder_against_the_domain_head():
+@pytest.mark.parametrize("name", ["dann", "dsn"])
+def test_both_domains_reach_the_domain_head_with_reversed_gradients(name, monkeypatch):
+    reversals, domains = [], []
+    reverse, loss = losses.reverse_gradient, losses.domain_loss
+    monkeypatch.setattr(losses, "reverse_gradient", lambda codes, by: reversals.append(by) or reverse(codes, by))
+    monkeypatch.setattr(losses, "domain_loss", lambda logits, domain: domains.append(domain) or loss(logits, domain))
+    strength = make(name).update(2)["lambda"].item()
+    assert reversals == pytest.approx([strength, strength]) and strength > 0
+    assert domains == [0, 1]
+
+
+def test_a_reversed_gradient_is_the_plain_one_times_minus_lambda():
     model = make("dann")
     codes = torch.rand(4, 512, requires_grad=True)
     head = model.network.domain_head

@@ -33,7 +33,7 @@ def bars(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder to run the stages in, with easy digits, samples that are half right, and tiny params."""
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content = yaml.safe_load((ROOT / "presets/laptop.yaml").read_text())
     content["judge"] |= TINY
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     (images, labels), (test_images, test_labels) = bars(500, 0), bars(100, 1)
@@ -52,7 +52,7 @@ def place(tmp_path, monkeypatch):
 
 
 def settings(**changes) -> params.Judge:
-    return params.load(ROOT / "params.yaml").judge.model_copy(update=TINY | changes)
+    return params.load(ROOT / "presets/laptop.yaml").judge.model_copy(update=TINY | changes)
 
 
 def test_parameter_count_is_the_references():

@@ -33,7 +33,7 @@ TINY = {
 
 
 def settings(**changes) -> params.ACGANTrain:
-    return params.load(ROOT / "params.yaml").acgan.train.model_copy(update=TINY | changes)
+    return params.load(ROOT / "presets/laptop.yaml").acgan.train.model_copy(update=TINY | changes)
 
 
 def digits(count: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +62,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """An empty folder to run the stages in, with digits and tiny params."""
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content = yaml.safe_load((ROOT / "presets/laptop.yaml").read_text())
     content["acgan"]["train"] |= TINY
     content["acgan"]["sample"] |= {"per_class": 3}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))

@@ -26,8 +26,9 @@ def test_grey_images_become_sheets_of_three_channels():
     assert sheets.tile(np.zeros((2, 3, 3, 1), dtype=np.uint8), 2).shape == (3, 8, 3)
 
 
-def test_a_row_of_digits_holds_the_class_that_labels_it():
-    labels = np.repeat(np.arange(10), 12)[::-1]
+@pytest.mark.parametrize("per_class", [3, 12])
+def test_a_row_of_digits_holds_the_class_that_labels_it(per_class):
+    labels = np.repeat(np.arange(10), per_class)[::-1]
     images = (labels[:, None, None, None] * np.ones((1, 4, 4, 3))).astype(np.uint8)
     (axis,) = sheets.digits(images, labels).axes
     shown = axis.images[0].get_array()

@@ -91,12 +91,16 @@ def test_times_of_this_studys_stages_are_shown_and_of_no_others(study):
 
 
 def test_without_times_the_page_says_so(study):
-    assert "restored from the cache" in made().text
+    assert "No stage has run on this machine" in made().text
 
 
-def test_a_page_outside_of_git_leaves_the_commit_out(study, monkeypatch):
-    monkeypatch.setenv("GIT_DIR", "/nowhere")
-    assert "Commit" not in made().text
+def test_the_page_names_the_commit_where_there_is_one(study):
+    assert "commit" not in made().text
+    subprocess.run(["git", "init", "-q"], check=True)
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", "state"], check=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+    assert commit[:7] in made().text
 
 
 def test_hostile_words_stay_words(study):
