@@ -76,7 +76,7 @@ def _stretched(ink: Tensor) -> Tensor:
 
 
 def _restroke(ink: Tensor) -> Tensor:
-    """Thicken a third of the strokes, thin a third, partly."""
+    """Thicken half of the strokes and thin the others, each to a random degree."""
     thick = F.max_pool2d(ink, 3, 1, 1)
     thin = -F.max_pool2d(-ink, 3, 1, 1)
     change = _uniform(ink, -1, 1)

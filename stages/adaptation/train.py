@@ -21,17 +21,19 @@ from stages.runtime.weights import save_weights
 
 
 def main(pair: str, method: str, seed: int) -> None:
-    common, settings, source_augment = params.read(
-        "adaptation.common", f"adaptation.{method}", f"adaptation.pairs.{pair}.source_augment"
-    )
     kind = named(method)
+    shared = ["adaptation.common", f"adaptation.{method}"]
+    if method == "target_only":
+        [common, settings], source_augment = params.read(*shared), "none"
+    else:
+        common, settings, source_augment = params.read(*shared, f"adaptation.pairs.{pair}.source_augment")
     name = f"{pair}-{method}-{seed}"
     path, arrays = load_training(pair, method)
 
     state = ResumeState(name, [common, settings, source_augment, seed], [path])
     seed_step(seed, "init")
     model = device.place(kind(), device.pick())
-    model.start(make_batches(*arrays, common.batch_size, "none" if method == "target_only" else source_augment), common, settings)
+    model.start(make_batches(*arrays, common.batch_size, source_augment), common, settings)
     trained = train(
         model,
         run=name,

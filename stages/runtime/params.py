@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stages.runtime.stage import UserError, run
 
@@ -22,7 +22,16 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 PairName = Annotated[str, Field(pattern=r"^[a-z0-9_]+-[a-z0-9_]+$")]
 Precision = Literal["fp32", "bf16"]
 MethodName = Literal["source_only", "dann", "dsn"]
-Seeds = Annotated[list[NonNegativeInt], Field(min_length=1)]
+FACES = {"orl"}
+
+
+def _different(values: list) -> list:
+    if len(set(values)) < len(values):
+        raise ValueError(f"names something twice: {values}")
+    return values
+
+
+Seeds = Annotated[list[NonNegativeInt], Field(min_length=1), AfterValidator(_different)]
 
 
 class Group(BaseModel):
@@ -52,10 +61,19 @@ class Mfeat(Group):
 
 
 class Datasets(Group):
+    """The data sets that are chosen; one that is not listed is None."""
+
     orl: Orl | None = None
     mnistm: Mnistm | None = None
     syn: Syn | None = None
     mfeat: Mfeat | None = None
+
+    @model_validator(mode="after")
+    def listed_means_set(self) -> "Datasets":
+        for name in self.model_fields_set:
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} is empty: give its settings, or leave the data set out")
+        return self
 
 
 class Data(Group):
@@ -210,8 +228,8 @@ class Dsn(Group):
 
 
 class Adaptation(Group):
-    pairs: dict[PairName, Pair]
-    methods: Annotated[list[MethodName], Field(min_length=1)]
+    pairs: Annotated[dict[PairName, Pair], Field(min_length=1)]
+    methods: Annotated[list[MethodName], Field(min_length=1), AfterValidator(_different)]
     seeds: Seeds
     images: PairImages
     common: Common
@@ -225,6 +243,12 @@ class Embedding(Group):
     points: Annotated[int, Field(ge=10)]
     perplexity: Positive
     seed: NonNegativeInt
+
+    @model_validator(mode="after")
+    def neighbours_are_there(self) -> "Embedding":
+        if self.perplexity >= 2 * self.points:
+            raise ValueError(f"perplexity {self.perplexity} must be below the {2 * self.points} points of both domains")
+        return self
 
 
 class Evaluation(Group):
@@ -261,6 +285,8 @@ class Params(Group):
         for key, dataset in users.items():
             if dataset not in chosen:
                 raise ValueError(f"{key} is {dataset}, which is not among data.datasets ({', '.join(sorted(chosen))})")
+            if dataset in FACES and key != "stylegan2.dataset":
+                raise ValueError(f"{key} is {dataset}, which holds faces where digits are needed")
         return self
 
 
@@ -298,6 +324,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key.value, str):
+                raise yaml.YAMLError(f"the key in line {key.start_mark.line + 1} is no word")
             if key.value in seen:
                 raise yaml.YAMLError(f"key {key.value!r} is given twice, again in line {key.start_mark.line + 1}")
             seen.add(key.value)

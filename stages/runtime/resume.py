@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 class ResumeState:
     """The saved state of `run` under `.resume/RUN-FINGERPRINT/` (or below RESUME_DIR).
 
-    The fingerprint covers the params, the bytes of the input files and the code of every `stages` module that is loaded:
-    whatever could change the result starts a training of its own.
+    The fingerprint covers the params, the bytes of the input files and the code of every `stages` module that is loaded: a
+    training with others starts on its own. Package versions and the device are not in it.
     """
 
     def __init__(self, run: str, params: Any, inputs: Sequence[str | Path]) -> None:

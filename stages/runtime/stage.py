@@ -36,8 +36,9 @@ def run(main: Callable[..., None]) -> None:
 
 def name_of(main: Callable[..., None]) -> str:
     """The stage module's dotted name below `stages`, also where Python calls it `__main__`."""
-    path = Path(inspect.getsourcefile(main)).with_suffix("")
-    return ".".join(path.parts[path.parts.index("stages") + 1 :])
+    parts = Path(inspect.getsourcefile(main)).with_suffix("").parts
+    below = len(parts) - parts[::-1].index("stages")
+    return ".".join(parts[below:])
 
 
 def _parse(main: Callable[..., None]) -> dict[str, str | int]:

@@ -84,7 +84,7 @@ def train(
             if step < steps and (due or interruption.asked):
                 _save(model, state, rows, kept, pending, step)
                 saved = time.monotonic()
-            if interruption.asked:
+            if step < steps and interruption.asked:
                 progress.close()
                 raise KeyboardInterrupt
     progress.close()

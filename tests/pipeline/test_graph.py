@@ -48,12 +48,13 @@ def closure(*files: str) -> set[str]:
 @cache
 def graph(preset: str) -> dict[str, object]:
     """The graph's stages by name, as DVC reads them with a preset's params."""
-    folder = Path(tempfile.mkdtemp())
-    (folder / ".dvc").mkdir()
-    (folder / ".dvc/config").write_text("[core]\n    no_scm = true\n")
-    shutil.copy(ROOT / "dvc.yaml", folder)
-    shutil.copy(ROOT / f"presets/{preset}.yaml", folder / "params.yaml")
-    return {stage.name: stage for stage in Repo(folder).index.stages}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / ".dvc").mkdir()
+        (folder / ".dvc/config").write_text("[core]\n    no_scm = true\n")
+        shutil.copy(ROOT / "dvc.yaml", folder)
+        shutil.copy(ROOT / f"presets/{preset}.yaml", folder / "params.yaml")
+        return {stage.name: stage for stage in Repo(folder).index.stages}
 
 
 def code_of(stage) -> set[str]:

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 
 from tests.pipeline.clone import Clone
 
@@ -15,30 +16,8 @@ def clone(tmp_path_factory):
 
 
 def test_every_stage_runs(clone):
-    groups = {name.split("@")[0] for name in clone.ran}
-    assert groups == {
-        *(
-            "fetch",
-            "fetch_weights",
-            "prepare",
-            "pair",
-            "adapt",
-            "adapt_target",
-            "evaluate_adaptation",
-            "evaluate_target",
-            "embed",
-        ),
-        *(
-            "train_stylegan2",
-            "sample_stylegan2",
-            "evaluate_stylegan2",
-            "train_judge",
-            "train_acgan",
-            "sample_acgan",
-            "evaluate_acgan",
-        ),
-        *("summarize", "page"),
-    }
+    stages = yaml.safe_load((clone.folder / "dvc.yaml").read_text())["stages"]
+    assert {name.split("@")[0] for name in clone.ran} == set(stages)
 
 
 def test_every_figure_of_the_study_is_in_the_summary(clone):

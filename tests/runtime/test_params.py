@@ -7,6 +7,7 @@ from stages.runtime import params
 from stages.runtime.stage import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
+EMPTY = object()
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 
 
@@ -35,7 +36,7 @@ def edited(tmp_path):
             if value is None:
                 del place[last]
             else:
-                place[last] = value
+                place[last] = None if value is EMPTY else value
         path = tmp_path / "params.yaml"
         path.write_text(yaml.safe_dump(content))
         return path
@@ -69,6 +70,12 @@ def test_the_default_is_the_laptop_preset():
         ({"judge__dataset": "celeba"}, "judge.dataset is celeba, which is not among data.datasets"),
         ({"stylegan2__seeds": []}, "stylegan2.seeds: "),
         ({"stylegan2__train__accumulation": 5}, r"stylegan2.train: batch_size \d+ can't be split into 5"),
+        ({"stylegan2__seeds": [0, 1, 0]}, "stylegan2.seeds: names something twice"),
+        ({"adaptation__methods": ["dann", "dann"]}, "adaptation.methods: names something twice"),
+        ({"adaptation__pairs": {}}, "adaptation.pairs: "),
+        ({"data__datasets__orl": EMPTY}, "data.datasets: orl is empty"),
+        ({"adaptation__pairs__syn-mnistm__target": "orl"}, "adaptation.pairs.syn-mnistm.target is orl, which holds faces"),
+        ({"embedding__perplexity": 1000.0}, "embedding: perplexity 1000.0 must be below the 1000 points"),
         ({"adaptation__methods": ["dan"]}, "adaptation.methods.0: .*'dan'"),
         ({"adaptation__pairs__syn-mnistm__target": "syn"}, "adaptation.pairs.syn-mnistm: source and target are both syn"),
     ],
@@ -79,7 +86,7 @@ def test_a_wrong_value_is_one_line_that_names_its_key(edited, changes, words):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("text", ["", "judge: [", "- 1", "judge: 1", "\x00", "judge: {steps: 1, steps: 2}"])
+@pytest.mark.parametrize("text", ["", "judge: [", "- 1", "judge: 1", "\x00", "judge: {steps: 1, steps: 2}", "? [a]\n: b"])
 def test_what_is_no_params_file_is_refused(tmp_path, text):
     path = tmp_path / "params.yaml"
     path.write_text(text)
