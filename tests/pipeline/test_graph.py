@@ -1,4 +1,4 @@
-"""dvc.yaml against the code: every stage lists the files that it imports, none that no item of it does, and the params it reads."""
+"""dvc.yaml against the code: a stage lists the files and params that its items use, and a group none that no item of it does."""
 
 import ast
 import importlib
