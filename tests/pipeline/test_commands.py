@@ -28,7 +28,7 @@ def out_hashes(clone: Clone, stage: str) -> dict[str, str]:
 def test_an_interrupted_training_goes_on_and_ends_the_same(clone):
     clone.repro("prepare@mnistm")
     params = yaml.safe_load((clone.folder / "params.yaml").read_text())
-    params["acgan"]["train"]["steps"] = 4000
+    params["acgan"]["train"]["steps"] = 2000
     (clone.folder / "params.yaml").write_text(yaml.safe_dump(params))
     log = clone.folder / ".timings/log"
     running = clone.start(log, "dvc", "repro", "train_acgan@0")
