@@ -55,7 +55,7 @@ def test_an_experiment_is_compared_with_the_committed_state(clone):
     shown = list(csv.DictReader(io.StringIO(clone.run("dvc", "exp", "show", "--csv", "--only-changed").stdout)))
     assert {row["acgan.sample.batch_norm"] for row in shown} >= {"eval", "batch"}
     clone.run("git", "checkout", "-q", ".")
-    clone.run("dvc", "checkout")
+    clone.run("dvc", "checkout", check=False)  # names what has never been built here, and restores the rest
     assert clone.repro("evaluate_acgan@0") == set()
 
 
