@@ -13,10 +13,11 @@ from threadpoolctl import threadpool_limits
 
 from stages.adaptation.method import Method, in_batches, named
 from stages.runtime import device, params
+from stages.runtime.errors import UserError
 from stages.runtime.files import replacing
-from stages.runtime.images import load_split
+from stages.runtime.images import load_digits
 from stages.runtime.seeding import numpy_generator
-from stages.runtime.stage import UserError, run
+from stages.runtime.stage import run
 from stages.runtime.weights import load_weights
 
 
@@ -25,7 +26,7 @@ def main(pair: str, method: str) -> None:
     model = device.place(named(method)(), device.pick())
     load_weights(Path("models") / f"{pair}-{method}-{seeds[0]}" / "weights.safetensors", model)
     test = Path("data/pairs") / pair / "test.npz"
-    domains = {"source": load_split(test, "source_test"), "target": load_split(test, "test")}
+    domains = {"source": load_digits(test, "source_test"), "target": load_digits(test, "test")}
 
     picks = stratified_pair({name: labels for name, (_, labels) in domains.items()}, settings.points, settings.seed)
     codes, tables = [], []

@@ -11,7 +11,7 @@ from stages.adaptation.method import Method, in_batches, named
 from stages.runtime import device
 from stages.runtime.accuracy import classification_report
 from stages.runtime.files import write_json
-from stages.runtime.images import load_split
+from stages.runtime.images import load_digits
 from stages.runtime.stage import run
 from stages.runtime.weights import load_weights
 
@@ -19,8 +19,8 @@ from stages.runtime.weights import load_weights
 def main(pair: str, method: str, seed: int) -> None:
     model = device.place(named(method)(), device.pick())
     data, models = Path("data/pairs") / pair, Path("models") / f"{pair}-{method}-{seed}"
-    images, labels = load_split(data / "test.npz", "test")
-    validation_images, validation_labels = load_split(data / "train.npz", "validation")
+    images, labels = load_digits(data / "test.npz", "test")
+    validation_images, validation_labels = load_digits(data / "train.npz", "validation")
 
     curve = score_snapshots(model, models / "snapshots", images, labels)
     load_weights(models / "weights.safetensors", model)

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.optim import Adam
 
 from stages.runtime import device
-from stages.runtime.params import Common, MethodName
-from stages.runtime.stage import UserError
+from stages.runtime.errors import UserError, not_among
+from stages.runtime.schema import Common, MethodName
 from stages.runtime.training import Trainable
 
 METHODS = (*get_args(MethodName), "target_only")
@@ -109,7 +109,7 @@ class Method(Trainable):
 def named(name: str) -> type[Method]:
     """The class `Method` of stages/adaptation/methods/NAME.py; UserError for a name that the params don't admit."""
     if name not in METHODS:
-        raise UserError(f"there is no adaptation method {name} (known: {', '.join(METHODS)})")
+        raise UserError(f"there is no adaptation method {not_among(name, METHODS)}")
     return import_module(f"stages.adaptation.methods.{name}").Method
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from stages.adaptation import augment
 from stages.adaptation.method import Batches, named
 from stages.runtime import device, params
-from stages.runtime.images import load_arrays
+from stages.runtime.images import load_digits, load_unlabelled_digits
 from stages.runtime.resume import ResumeState
 from stages.runtime.seeding import seed_step
 from stages.runtime.stage import run
@@ -53,11 +53,10 @@ def load_training(pair: str, method: str) -> tuple[Path, list[np.ndarray | None]
     folder = Path("data/pairs") / pair
     if method == "target_only":
         path = folder / "target.npz"
-        return path, [*load_arrays(path, "train_images", "train_labels"), None]
+        return path, [*load_digits(path, "train"), None]
     path = folder / "train.npz"
-    if method == "source_only":
-        return path, [*load_arrays(path, "source_images", "source_labels"), None]
-    return path, load_arrays(path, "source_images", "source_labels", "target_images")
+    target = None if method == "source_only" else load_unlabelled_digits(path, "target")
+    return path, [*load_digits(path, "source"), target]
 
 
 def make_batches(images: np.ndarray, labels: np.ndarray, target: np.ndarray | None, size: int, source_augment: str) -> Batches:

@@ -7,6 +7,7 @@ import gzip
 import io
 import math
 import pickle
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,18 +15,23 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from stages.runtime.stage import UserError
+from stages.runtime.errors import UserError
 
 MFEAT_ROWS, MFEAT_COLUMNS, MFEAT_LEVELS = 16, 15, 6
 
 
+def damaged(path: str | Path, reason: object) -> UserError:
+    """The error for a fetched file that can't be read, to be raised."""
+    return UserError(f"{path} is damaged ({str(reason)[:200]}): delete its folder and fetch it again with `dvc repro`")
+
+
 def read_photo(path: Path) -> np.ndarray:
-    """An image file as uint8 (height, width, 3)."""
+    """A PNG or JPEG as uint8 (height, width, 3)."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=["PNG", "JPEG"]) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise _damaged(path, error) from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise damaged(path, error) from None
 
 
 def read_pgm(path: Path) -> np.ndarray:
@@ -38,8 +44,8 @@ def read_pgm(path: Path) -> np.ndarray:
             if image.mode != "L":
                 raise ValueError(f"mode {image.mode}")
             return np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise _damaged(path, error) from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise damaged(path, error) from None
 
 
 def read_mnist(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -52,10 +58,10 @@ def read_mnist(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
         with gzip.open(path) as file:
             content = NumberArrayUnpickler(file, encoding="bytes").load()
     except (OSError, EOFError, zlib.error, pickle.UnpicklingError) as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
     # A damaged pickle stream can make the unpickler fail in any of these ways.
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError, ImportError) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from None
+        raise damaged(path, f"{type(error).__name__}: {error}") from None
     (images, labels), *rest = [_mnist_part(path, part) for part in _three_pairs(path, content)]
     more_images, more_labels = rest[0]
     return np.concatenate([images, more_images]), np.concatenate([labels, more_labels]), *rest[1]
@@ -66,14 +72,17 @@ def read_mfeat(path: Path) -> tuple[np.ndarray, np.ndarray]:
     then 240 pixels and the label in every line."""
     columns = MFEAT_ROWS * MFEAT_COLUMNS + 1
     try:
-        table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+        with warnings.catch_warnings():
+            # An empty file is told below, in our words.
+            warnings.simplefilter("ignore", UserWarning)
+            table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
     except (OSError, ValueError) as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
     if table.shape[1] != columns or not len(table):
-        raise _damaged(path, f"{table.shape[0]} lines of {table.shape[1]} columns, not of {columns}")
+        raise damaged(path, f"{table.shape[0]} lines of {table.shape[1]} columns, not of {columns}")
     pixels, labels = table[:, :-1], table[:, -1]
     if not (np.isin(pixels, range(MFEAT_LEVELS + 1)).all() and np.isin(labels, range(10)).all()):
-        raise _damaged(path, f"pixels must be whole numbers from 0 to {MFEAT_LEVELS}, labels from 0 to 9")
+        raise damaged(path, f"pixels must be whole numbers from 0 to {MFEAT_LEVELS}, labels from 0 to 9")
     return pixels.astype(np.uint8).reshape(-1, MFEAT_ROWS, MFEAT_COLUMNS), labels.astype(np.int64)
 
 
@@ -163,18 +172,18 @@ def _three_pairs(path: Path, content: Any) -> list[tuple[np.ndarray, np.ndarray]
         or len(content) != 3
         or any(not isinstance(part, tuple) or len(part) != 2 for part in content)
     ):
-        raise _damaged(path, "three pairs of images and labels were expected")
+        raise damaged(path, "three pairs of images and labels were expected")
     return list(content)
 
 
 def _mnist_part(path: Path, part: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     images, labels = part
     if not all(isinstance(array, np.ndarray) for array in part) or images.shape != (len(labels), 784) or labels.ndim != 1:
-        raise _damaged(path, "images must be (n, 784) and labels (n,)")
+        raise damaged(path, "images must be (n, 784) and labels (n,)")
     if images.dtype.kind != "f" or not (images.min() >= 0 and images.max() <= 1):
-        raise _damaged(path, "pixels must be floats between 0 and 1")
+        raise damaged(path, "pixels must be floats between 0 and 1")
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > 9:
-        raise _damaged(path, "labels must be whole numbers from 0 to 9")
+        raise damaged(path, "labels must be whole numbers from 0 to 9")
     # The publisher divided by 256, so that this gives back MNIST's own bytes.
     pixels = np.minimum(np.rint(images * np.float32(256)), 255).astype(np.uint8)
     return pixels.reshape(-1, 28, 28), labels.astype(np.int64)
@@ -194,7 +203,3 @@ def _undo_text_mode(content: bytes) -> bytes:
         parts = pixels.split(b"\r\n", kept)
         plain = b"\r\n".join([*parts[:-1], parts[-1].replace(b"\r\n", b"\n")])
     return header.replace(b"\r\n", b"\n") + b"255\n" + plain
-
-
-def _damaged(path: Path, reason: object) -> UserError:
-    return UserError(f"{path} is damaged ({reason}): delete its folder and fetch it again with `dvc repro`")

@@ -7,9 +7,10 @@ Writes to data/pairs/PAIR: train.npz (source with labels, held-out source for va
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from stages.data.pictures import unify
 from stages.runtime import params
+from stages.runtime.errors import UserError
 from stages.runtime.images import load_split, save_arrays
 from stages.runtime.seeding import numpy_generator
 from stages.runtime.stage import run
@@ -31,6 +32,11 @@ def main(pair: str) -> None:
     source_images = unify(source_images, form.size)
     target_images = unify(target_images, form.size)
     held_out = hold_out(source_labels, form.validation, numpy_generator("validation", source, form.seed))
+    if held_out.all() or not held_out.any():
+        raise UserError(
+            f"adaptation.images.validation {form.validation} holds out {held_out.sum()} of the {len(held_out)} source images of "
+            f"{source}: change it, or take more source images (max_source)"
+        )
 
     save_arrays(
         PAIRS / pair / "train.npz",
@@ -48,24 +54,6 @@ def main(pair: str) -> None:
         source_test_images=unify(source_test_images, form.size),
         source_test_labels=source_test_labels,
     )
-
-
-def unify(images: np.ndarray, side: int) -> np.ndarray:
-    """Images uint8 (n, height, width, 1 or 3) as (n, side, side, 3): padded to squares by repeating the edge, resized with
-    antialiasing, grey repeated. Images that have this form already stay as they are."""
-    height, width = images.shape[1:3]
-    rows, columns = max(width - height, 0), max(height - width, 0)
-    if rows or columns:
-        around = ((0, 0), (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2), (0, 0))
-        images = np.pad(images, around, mode="edge")
-    if images.shape[-1] == 1:
-        images = np.repeat(images, 3, axis=-1)
-    if images.shape[1] == side:
-        return images
-    resized = np.empty((len(images), side, side, 3), np.uint8)
-    for number, image in enumerate(images):
-        resized[number] = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)
-    return resized
 
 
 def hold_out(labels: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:

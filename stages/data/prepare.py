@@ -1,6 +1,6 @@
 """Decode one data set into data/prepared/DATASET.npz: train_images, train_labels, test_images, test_labels.
 
-Images are uint8 (n, height, width, 3), labels int64: the digit, or for `orl` the person.
+Images are uint8 (n, height, width, 3), labels int64: the digit, or for `orl` the person. `celeba` has no labels.
 """
 
 from collections.abc import Callable
@@ -10,25 +10,27 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stages.data import formats, mnistm, syn
-from stages.data.photos import load_photos
+from stages.data import formats, mnistm, official, syn
+from stages.data.official import existing
+from stages.data.photos import load_bsds500, load_photos
+from stages.data.pictures import DIGIT_SIDE, centred_square, progress, square, unify
 from stages.runtime import params
 from stages.runtime.images import save_arrays
 from stages.runtime.seeding import numpy_generator
-from stages.runtime.stage import UserError, run
+from stages.runtime.stage import run
 
 RAW = Path("data/raw")
 PREPARED = Path("data/prepared")
 
-Split = tuple[np.ndarray, np.ndarray]
+# Images and their labels, where there are any.
+Split = tuple[np.ndarray, np.ndarray | None]
 
 
 def main(dataset: str) -> None:
     [settings] = params.read(f"data.datasets.{dataset}")
     train, test = PREPARE[dataset](RAW / dataset, settings)
-    save_arrays(
-        PREPARED / f"{dataset}.npz", train_images=train[0], train_labels=train[1], test_images=test[0], test_labels=test[1]
-    )
+    arrays = {"train_images": train[0], "train_labels": train[1], "test_images": test[0], "test_labels": test[1]}
+    save_arrays(PREPARED / f"{dataset}.npz", **{name: array for name, array in arrays.items() if array is not None})
 
 
 def prepare_orl(raw: Path, settings: Any) -> tuple[Split, Split]:
@@ -36,18 +38,46 @@ def prepare_orl(raw: Path, settings: Any) -> tuple[Split, Split]:
     splits = []
     for pictures in (range(1, 9), range(9, 11)):
         numbers = [(person, picture) for person in range(40) for picture in pictures]
-        faces = [_face(_existing(raw / f"s{person + 1}" / f"{picture}.pgm"), settings.size) for person, picture in numbers]
+        faces = [_face(existing(raw / f"s{person + 1}" / f"{picture}.pgm"), settings.size) for person, picture in numbers]
         splits.append((_three_channels(np.stack(faces)), np.array([person for person, _ in numbers], np.int64)))
     return splits[0], splits[1]
 
 
+def prepare_celeba(raw: Path, settings: Any) -> tuple[Split, Split]:
+    """Faces, a square cut tight around the head: the first pictures for training, the next for testing; no labels.
+
+    The study's own split, which is not the publisher's.
+    """
+    count = settings.train + settings.test
+    left, top = settings.crop_x - settings.crop_side // 2, settings.crop_y - settings.crop_side // 2
+    faces = np.empty((count, settings.size, settings.size, 3), np.uint8)
+    for number, picture in enumerate(progress(official.read_celeba(raw, count), count, "celeba")):
+        faces[number] = square(picture, left, top, settings.crop_side, settings.size)
+    return (faces[: settings.train], None), (faces[settings.train :], None)
+
+
+def prepare_svhn(raw: Path, settings: Any) -> tuple[Split, Split]:
+    """House numbers cut out at 32x32, reduced to 28x28."""
+    return _digits(official.read_svhn(raw, "train")), _digits(official.read_svhn(raw, "test"))
+
+
+def prepare_usps(raw: Path, settings: Any) -> tuple[Split, Split]:
+    """Digits from letters, white on black at 16x16, enlarged to 28x28; grey, repeated to three channels."""
+    return _digits(official.read_usps(raw, "train")), _digits(official.read_usps(raw, "test"))
+
+
 def prepare_mnistm(raw: Path, settings: Any) -> tuple[Split, Split]:
-    """All of MNIST over photographs; training and test digits over different parts of these."""
-    train_digits, train_labels, test_digits, test_labels = formats.read_mnist(_existing(raw / "mnist.pkl.gz"))
+    """All of MNIST over photographs; training and test digits over different pictures, or different parts of them."""
+    if settings.source == "packaged":
+        *train, test_digits, test_labels = formats.read_mnist(existing(raw / "mnist.pkl.gz"))
+        digits = {"train": train, "test": (test_digits, test_labels)}
+    else:
+        digits = {split: official.read_mnist(raw, split) for split in ("train", "test")}
     splits = []
-    for split, digits, labels in (("train", train_digits, train_labels), ("test", test_digits, test_labels)):
-        generator = numpy_generator("mnistm", split, settings.seed)
-        splits.append((mnistm.blend(digits, load_photos(raw / "photos", split), generator), labels))
+    for split, (images, labels) in digits.items():
+        whole = settings.source == "official"
+        photos = load_bsds500(raw / "bsds500", split) if whole else load_photos(raw / "photos", split)
+        splits.append((mnistm.blend(images, photos, numpy_generator("mnistm", split, settings.seed)), labels))
     return splits[0], splits[1]
 
 
@@ -63,7 +93,7 @@ def prepare_syn(raw: Path, settings: Any) -> tuple[Split, Split]:
 
 def prepare_mfeat(raw: Path, settings: Any) -> tuple[Split, Split]:
     """White digits on black in MNIST's framing; so many of each digit, drawn by the seed, are for testing."""
-    pixels, labels = formats.read_mfeat(_existing(raw / "mfeat-pix.csv"))
+    pixels, labels = formats.read_mfeat(existing(raw / "mfeat-pix.csv"))
     images = _three_channels(np.stack([frame_mfeat(picture) for picture in pixels]))
     shuffled = numpy_generator("mfeat", settings.seed).permutation(len(labels))
     testing = np.zeros(len(labels), bool)
@@ -84,7 +114,10 @@ def frame_mfeat(pixels: np.ndarray) -> np.ndarray:
 
 PREPARE: dict[str, Callable[[Path, Any], tuple[Split, Split]]] = {
     "orl": prepare_orl,
+    "celeba": prepare_celeba,
     "mnistm": prepare_mnistm,
+    "svhn": prepare_svhn,
+    "usps": prepare_usps,
     "syn": prepare_syn,
     "mfeat": prepare_mfeat,
 }
@@ -92,21 +125,16 @@ PREPARE: dict[str, Callable[[Path, Any], tuple[Split, Split]]] = {
 
 def _face(path: Path, size: int) -> np.ndarray:
     """The picture's centred square, reduced once with antialiasing: uint8 (size, size)."""
-    picture = Image.fromarray(formats.read_pgm(path))
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    square = picture.crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((size, size), Image.Resampling.BICUBIC))
+    return centred_square(Image.fromarray(formats.read_pgm(path)), size)
+
+
+def _digits(split: tuple[np.ndarray, np.ndarray]) -> Split:
+    images, labels = split
+    return unify(images if images.ndim == 4 else images[..., None], DIGIT_SIDE), labels
 
 
 def _three_channels(images: np.ndarray) -> np.ndarray:
     return np.repeat(images[..., None], 3, axis=-1)
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise UserError(f"{path} is missing: run `dvc repro`, which fetches it")
-    return path
 
 
 if __name__ == "__main__":

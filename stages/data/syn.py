@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from stages.runtime.errors import UserError
 from stages.runtime.seeding import numpy_generator
-from stages.runtime.stage import UserError
 
 # Pictures are painted at a multiple of the final size and then reduced.
 OVERSAMPLING = 2

@@ -1,74 +1,44 @@
-"""Every figure that compares generated images with real ones, from the activations of one extractor."""
-
-from dataclasses import dataclass
-
-import numpy as np
+"""Every figure that compares generated images with real ones, from what one extractor says of them."""
 
 from stages.evaluation.extractors import Activations
 from stages.evaluation.frechet import Moments, distance, moments_of
-from stages.evaluation.scores import classifier_score, kid, precision_recall
-from stages.runtime.params import Evaluation
-from stages.runtime.seeding import numpy_generator
+from stages.evaluation.real import Real, kernel_distance, score
+from stages.evaluation.scores import precision_recall
+from stages.runtime.schema import Metrics
 
 
-@dataclass(frozen=True)
-class ImageSets:
-    """Activations of the test and training images, the samples, and the two things that samples must beat."""
+def compare(
+    fake: Activations, real: Real, protocol: str, settings: Metrics, untrained: Moments | None = None
+) -> dict[str, float | int]:
+    """The figures of the samples of a protocol by name, and beside them those of the real images (`real.measure`).
 
-    test: Activations
-    train: Activations
-    fake: Activations
-    untrained: Activations
-    pca: Activations
-
-
-def compare(sets: ImageSets, settings: Evaluation, *, fd: str = "fd", cs: str = "cs") -> dict[str, float | int]:
-    """The figures by name; `fd` and `cs` are what the extractor's Fréchet distance and classifier score are called.
-
-    fd, kid, precision and recall compare the samples with the test images, fd_train with the training images. The floors
-    put min(samples, training images) randomly drawn training images in the samples' place: what a perfect generator
-    would get. cs_real is that of the test images, in parts about as large as the samples' parts, since the score grows
-    with the size of a part.
+    fd, kid, precision and recall compare the samples with the test images, fd_train with the training images, cs is the
+    samples' own. fd_untrained, the distance of the networks that training began with, is there where their moments are.
     """
-    floor = sets.train.take(_draw(len(sets.train), min(len(sets.fake), len(sets.train)), settings.seed))
-    test = moments_of(sets.test.features)
-    real_splits = max(1, round(settings.splits * len(sets.test) / len(sets.fake)))
-    kid_mean, kid_std = _kid(sets.test, sets.fake, settings)
-    precision, recall = precision_recall(sets.test.features, sets.fake.features, settings.neighbours)
-    score, score_std = _score(sets.fake, settings.splits, settings)
+    known = dict(real.figures[protocol])
+    samples = moments_of(fake.features)
+    kid_mean, kid_std = kernel_distance(real.features, fake.features, settings)
+    precision, recall = precision_recall(real.features, fake.features, settings.neighbours)
+    cs, cs_std = score(fake.logits, settings.splits, settings)
+    figures = {"fd": distance(samples, real.test), "fd_floor": known["fd_floor"], "fd_train": distance(samples, real.train)}
+    if untrained is not None:
+        figures["fd_untrained"] = distance(untrained, real.test)
+    if "fd_pca" in known:
+        figures["fd_pca"] = known["fd_pca"]
     return {
-        fd: _distance(sets.fake, test),
-        f"{fd}_floor": _distance(floor, test),
-        f"{fd}_train": _distance(sets.fake, moments_of(sets.train.features)),
-        f"{fd}_untrained": _distance(sets.untrained, test),
-        f"{fd}_pca": _distance(sets.pca, test),
-        "kid": kid_mean,
-        "kid_std": kid_std,
-        "kid_floor": _kid(sets.test, floor, settings)[0],
-        "precision": precision,
-        "recall": recall,
-        cs: score,
-        f"{cs}_std": score_std,
-        f"{cs}_real": _score(sets.test, real_splits, settings)[0],
-        "n_real": len(sets.test),
-        "n_fake": len(sets.fake),
-        "n_floor": len(floor),
+        **figures,
+        **{"kid": kid_mean, "kid_std": kid_std, "kid_floor": known["kid_floor"]},
+        **{"precision": precision, "recall": recall},
+        **{"cs": cs, "cs_std": cs_std, "cs_real": known["cs_real"]},
+        **{"n_real": len(real.features), "n_fake": len(fake), "n_floor": known["n_floor"]},
     }
 
 
-def _draw(count: int, size: int, seed: int) -> np.ndarray:
-    return numpy_generator(seed, "floor").choice(count, size, replace=False)
-
-
-def _distance(activations: Activations, test: Moments) -> float:
-    return distance(moments_of(activations.features), test)
-
-
-def _kid(real: Activations, fake: Activations, settings: Evaluation) -> tuple[float, float]:
-    generator = numpy_generator(settings.seed, "kid")
-    size = settings.kid_subset_size
-    return kid(real.features, fake.features, subsets=settings.kid_subsets, size=size, generator=generator)
-
-
-def _score(activations: Activations, splits: int, settings: Evaluation) -> tuple[float, float]:
-    return classifier_score(activations.logits, splits=splits, generator=numpy_generator(settings.seed, "score"))
+def renamed(figures: dict[str, float | int], distance: str, score: str) -> dict[str, float | int]:
+    """The figures with `fd` and `cs`, also at the beginning of a name, called what an extractor calls them."""
+    words = {"fd": distance, "cs": score}
+    named = {}
+    for name, value in figures.items():
+        first, *rest = name.split("_")
+        named["_".join([words.get(first, first), *rest])] = value
+    return named

@@ -7,20 +7,30 @@ results/acgan-SEED/evaluation.json with the judge's own accuracy on real test di
 from stages.evaluation.judge import Judge, predict
 from stages.runtime import device
 from stages.runtime.accuracy import classification_report
+from stages.runtime.errors import UserError
 from stages.runtime.files import read_json, write_json
-from stages.runtime.images import load_arrays
+from stages.runtime.images import load_digits
 from stages.runtime.stage import run
 from stages.runtime.weights import load_weights
 
 
 def main(seed: int) -> None:
-    images, labels = load_arrays(f"samples/acgan-{seed}.npz", "images", "labels")
+    images, labels = load_digits(f"samples/acgan-{seed}.npz")
     judge, where = Judge(), device.pick()
     load_weights("models/judge/weights.safetensors", judge)
-    judge_test_accuracy = read_json("results/judge/evaluation.json")["test_accuracy"]
+    judge_test_accuracy = read_accuracy("results/judge/evaluation.json")
     report = classification_report(labels, predict(device.place(judge, where), device.resident(images, where)).cpu().numpy())
     scores = {"judge_accuracy": report.pop("accuracy"), **report, "judge_test_accuracy": judge_test_accuracy}
     write_json(f"results/acgan-{seed}/evaluation.json", scores)
+
+
+def read_accuracy(path: str) -> float:
+    """The judge's own accuracy on real test digits; UserError where the file doesn't hold it."""
+    content = read_json(path)
+    accuracy = content.get("test_accuracy") if isinstance(content, dict) else None
+    if not isinstance(accuracy, float) or not 0 <= accuracy <= 1:
+        raise UserError(f"{path} holds no test_accuracy between 0 and 1: delete it and run `dvc repro`")
+    return accuracy
 
 
 if __name__ == "__main__":

@@ -1,54 +1,57 @@
-"""Compare the faces that StyleGAN2 of one seed generated with real ones, and write the figures.
+"""Compare the faces that StyleGAN2 of one seed generated with real ones, as one extractor sees them, in both protocols.
 
-Reads data/prepared/DATASET.npz, samples/stylegan2-SEED.npz and the extractors' weights in data/raw/EXTRACTOR.
-Writes results/stylegan2-SEED/evaluation.json.
+Reads samples/stylegan2-SEED.npz, data/statistics/EXTRACTOR.npz and the extractor's weights in data/raw/EXTRACTOR.
+Writes results/stylegan2-SEED/evaluation-EXTRACTOR.json.
 """
-
-import sys
-from dataclasses import fields
 
 import numpy as np
 
-from stages.evaluation import extractors
-from stages.evaluation.baselines import pca_gaussian
-from stages.evaluation.compare import ImageSets, compare
+from stages.evaluation import extractors, real
+from stages.evaluation.compare import compare, renamed
+from stages.evaluation.frechet import moments
 from stages.runtime import params
+from stages.runtime.errors import UserError
 from stages.runtime.files import write_json
 from stages.runtime.images import load_arrays
-from stages.runtime.params import Evaluation
-from stages.runtime.seeding import numpy_generator
-from stages.runtime.stage import UserError, run
+from stages.runtime.stage import run
 
 
-def main(seed: int) -> None:
-    dataset, settings = params.read("stylegan2.dataset", "evaluation")
-    train, test = load_arrays(f"data/prepared/{dataset}.npz", "train_images", "test_images")
-    fake, untrained = load_arrays(f"samples/stylegan2-{seed}.npz", "images", "untrained")
-    check(train, test, fake, untrained, settings)
-    pca = pca_gaussian(train, len(fake), generator=numpy_generator(settings.seed, "pca"))
-    images = {"test": test, "train": train, "fake": fake, "untrained": untrained, "pca": pca}
-    results = {}
-    for name in settings.extractors:
-        extractor = extractors.load(name)
-        sets = {}
-        for kind in (field.name for field in fields(ImageSets)):
-            print(f"stylegan2-{seed}: {name} looks at {len(images[kind])} {kind} images", file=sys.stderr, flush=True)
-            sets[kind] = extractors.extract(extractor, images[kind], settings.batch_size)
-        figures = compare(ImageSets(**sets), settings, fd=extractor.distance, cs=extractor.score)
-        results[name] = {**figures, "resize": extractor.resize}
-    write_json(f"results/stylegan2-{seed}/evaluation.json", {"protocols": {"clean": results}})
+def main(seed: int, extractor: str) -> None:
+    (settings,) = params.read("evaluation.metrics")
+    report, clean, untrained = load_arrays(f"samples/stylegan2-{seed}.npz", "report_images", "clean_images", "untrained_images")
+    samples = {"report": report, "clean": clean}
+    path = f"data/statistics/{extractor}.npz"
+    faces = real.load(path, extractor)
+    check({**samples, "untrained": untrained}, faces, path)
+    real.check(len(faces.features), {protocol: len(images) for protocol, images in samples.items()}, settings)
+    network = extractors.load(extractor)
+
+    def words(kind: str) -> str:
+        return f"stylegan2-{seed}: {extractor}, {kind} images"
+
+    looks = extractors.chunks(network, untrained, settings.batch_size, words("untrained"))
+    beginning = {"clean": moments(part.features for part in looks)}
+    protocols = {}
+    for protocol, images in samples.items():
+        seen = extractors.extract(network, images, settings.batch_size, words(protocol))
+        figures = compare(seen, faces, protocol, settings, beginning.get(protocol))
+        protocols[protocol] = {**renamed(figures, network.distance, network.score), "resize": network.resize}
+    write_json(f"results/stylegan2-{seed}/evaluation-{extractor}.json", {"protocols": protocols})
 
 
-def check(train: np.ndarray, test: np.ndarray, fake: np.ndarray, untrained: np.ndarray, settings: Evaluation) -> None:
-    """UserError where the images of the four sets have different shapes or are too few for the settings."""
-    shapes = {images.shape[1:] for images in (train, test, fake, untrained)}
-    if len(shapes) > 1:
-        raise UserError(f"real and generated images differ in shape ({sorted(shapes)}): run `dvc repro`, which samples anew")
-    fewest = min(len(test), len(fake))
-    if fewest <= settings.neighbours:
-        raise UserError(f"evaluation.neighbours is {settings.neighbours}, too many for {fewest} images: lower it or sample more")
-    if len(fake) < settings.splits:
-        raise UserError(f"evaluation.splits is {settings.splits}, too many for {len(fake)} samples: lower it or sample more")
+def check(samples: dict[str, np.ndarray], faces: real.Real, path: str) -> None:
+    """UserError where the images differ in shape from the real ones or the statistics are for another number of samples."""
+    for kind, images in samples.items():
+        if images.shape[1:] != faces.shape:
+            raise UserError(
+                f"{kind} samples {images.shape[1:]} differ in shape from the real images {faces.shape}: "
+                "run `dvc repro`, which samples anew"
+            )
+    for protocol, figures in faces.figures.items():
+        if len(samples[protocol]) != figures["n_fake"]:
+            raise UserError(
+                f"{path} is for {figures['n_fake']} {protocol} samples, but there are {len(samples[protocol])}: run `dvc repro`"
+            )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from stages.evaluation.judge import Judge, predict
-from stages.runtime import device, params
+from stages.runtime import device, params, schema
 from stages.runtime.accuracy import classification_report
 from stages.runtime.files import write_json
 from stages.runtime.images import load_digits
@@ -49,7 +49,7 @@ def main() -> None:
 class JudgeTraining(Trainable):
     """The judge and its optimiser, on uint8 images (n, 28, 28, 3) with labels (n,)."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, settings: params.Judge, where: torch.device) -> None:
+    def __init__(self, images: np.ndarray, labels: np.ndarray, settings: schema.Judge, where: torch.device) -> None:
         super().__init__()
         seed_step(settings.seed, "networks")
         self.settings, self.device = settings, where

@@ -28,9 +28,22 @@ def reduce(images: np.ndarray) -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(image).resize(side, Image.Resampling.BILINEAR)) for image in images])
 
 
+def reduce_as_report(images: Tensor) -> np.ndarray:
+    """Images (n, 3, 32, 32) in [-1, 1] as uint8 (n, 28, 28, 3) in the study's way, which antialiases nothing.
+
+    Reduced as floats, then each image is stretched by itself: its darkest value becomes 0, its brightest 255, as when
+    torchvision's `save_image(normalize=True)` saves one image.
+    """
+    smaller = F.interpolate(images.float(), size=STORED_SIDE, mode="bilinear")
+    low, high = smaller.amin((1, 2, 3), keepdim=True), smaller.amax((1, 2, 3), keepdim=True)
+    return to_uint8((smaller - low) / (high - low).clamp(min=1e-5), low=0.0).cpu().numpy()
+
+
 @torch.no_grad()
-def render(generator: Generator, latents: Tensor, batch_norm: str = "eval") -> np.ndarray:
+def render(generator: Generator, latents: Tensor, batch_norm: str = "eval", form: str = "clean") -> np.ndarray:
     """Images uint8 (10 * per_class, 28, 28, 3), ordered by class, of latents (10 * per_class, 100) in the same order.
+
+    `form` is how they are brought to that size: `clean` by `reduce`, `report` by `reduce_as_report`.
 
     `batch_norm` is `eval` (running statistics) or `batch`: the statistics of the batch that an image is made in, which holds
     ten images of each class (the last one fewer, where that does not come out even), balanced as in training. The generator
@@ -42,8 +55,9 @@ def render(generator: Generator, latents: Tensor, batch_norm: str = "eval") -> n
     parts = []
     for part in latents.split(COLUMNS, dim=1):
         labels = torch.arange(CLASSES, device=latents.device).repeat_interleave(part.shape[1])
-        images = to_uint8(generator(part.reshape(-1, LATENT), labels)).cpu().numpy()
-        parts.append(reduce(images).reshape(CLASSES, part.shape[1], STORED_SIDE, STORED_SIDE, 3))
+        images = generator(part.reshape(-1, LATENT), labels)
+        stored = reduce(to_uint8(images).cpu().numpy()) if form == "clean" else reduce_as_report(images)
+        parts.append(stored.reshape(CLASSES, part.shape[1], STORED_SIDE, STORED_SIDE, 3))
     generator.train(before)
     for name, buffer in generator.named_buffers():
         buffer.copy_(kept[name])

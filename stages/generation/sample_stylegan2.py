@@ -1,16 +1,21 @@
-"""Sample faces from the trained StyleGAN2 and, for comparison, from an untrained one.
+"""Sample faces from the trained StyleGAN2 in both protocols and, for comparison, from an untrained one.
 
-Reads models/stylegan2-SEED/weights.safetensors. Writes samples/stylegan2-SEED.npz: `images` of the averaged networks and
-`untrained` ones of the networks that training began with, of the same latents.
+Reads models/stylegan2-SEED/weights.safetensors. Writes samples/stylegan2-SEED.npz: of the averaged networks `report_images`,
+which went through JPEG, and `clean_images`, and `untrained_images` of the networks that training began with, which differ from
+the clean ones in nothing else. All begin with the same latents.
 """
+
+import io
 
 import numpy as np
 import torch
+from PIL import Image
 
 from stages.generation.stylegan2 import StyleGAN2
-from stages.runtime import device, params, seeding
+from stages.runtime import device, params, schema, seeding
+from stages.runtime.errors import UserError
 from stages.runtime.images import save_arrays
-from stages.runtime.stage import UserError, run
+from stages.runtime.stage import run
 from stages.runtime.weights import load_weights, read_weights
 
 BATCH = 50
@@ -21,25 +26,39 @@ def main(seed: int) -> None:
     weights = f"models/stylegan2-{seed}/weights.safetensors"
     seeding.seed_step(seed, "init")
     faces = device.place(StyleGAN2(trained_size(weights), **network.model_dump()), device.pick())
-    untrained = sample(faces, settings, seed)
+    untrained = sample(faces, settings, settings.clean, seed)
     load_weights(weights, faces, prefix="average.")
-    images = sample(faces, settings, seed)
-    save_arrays(f"samples/stylegan2-{seed}.npz", images=images, untrained=untrained)
+    report = through_jpeg(sample(faces, settings, settings.report, seed))
+    clean = sample(faces, settings, settings.clean, seed)
+    save_arrays(f"samples/stylegan2-{seed}.npz", report_images=report, clean_images=clean, untrained_images=untrained)
 
 
 @torch.no_grad()
-def sample(faces: StyleGAN2, settings: params.StyleGAN2Sample, seed: int) -> np.ndarray:
-    """Images (count, size, size, 3) uint8, their styles drawn towards the mean style: w' = mean + psi (w - mean)."""
+def sample(faces: StyleGAN2, settings: schema.StyleGAN2Sample, protocol: schema.Sampling, seed: int) -> np.ndarray:
+    """Images (count, size, size, 3) uint8, their styles drawn towards the mean style: w' = mean + psi (w - mean).
+
+    Every protocol draws the latents of the largest one and uses the first of them, so that images of one number show one z.
+    """
     seeding.seed_step(seed, "sample")
     place = next(faces.parameters()).device
     mean = faces.mapping(torch.randn(settings.mean_latents, faces.latent_dim, device=place)).mean(0)
-    latents = torch.randn(settings.count, faces.latent_dim, device=place)
+    latents = torch.randn(max(settings.report.count, settings.clean.count), faces.latent_dim, device=place)
     batches = []
-    for z in latents.split(BATCH):
-        w = mean.lerp(faces.mapping(z), settings.psi)
+    for z in latents[: protocol.count].split(BATCH):
+        w = mean.lerp(faces.mapping(z), protocol.psi)
         noise = torch.rand(len(z), faces.size, faces.size, device=place)
         batches.append(device.to_uint8(faces.generator(faces.spread(w), noise), low=0.0).cpu())
     return torch.cat(batches).numpy()
+
+
+def through_jpeg(images: np.ndarray) -> np.ndarray:
+    """Images (n, height, width, 3) uint8 as they come back from JPEG files of Pillow's default quality (75, halved colour)."""
+    decoded = np.empty_like(images)
+    for i, image in enumerate(images):
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "JPEG")
+        decoded[i] = np.asarray(Image.open(file))
+    return decoded
 
 
 def trained_size(weights: str) -> int:

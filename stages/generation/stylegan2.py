@@ -6,12 +6,15 @@ no equalised learning rate, one style slot a block, and the attention of Shen et
 """
 
 import math
+from textwrap import indent
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 SLOPE = 0.2
+# Steps without weights, by the words in which a printed network shows them.
+UPSAMPLE, BLUR, ACTIVATION = "Upsample(scale_factor=2, mode='bilinear')", "Blur([1, 2, 1])", f"LeakyReLU({SLOPE})"
 
 
 class StyleGAN2(nn.Module):
@@ -72,6 +75,9 @@ class EqualLinear(nn.Module):
         """(n, width) to (n, width)."""
         return F.linear(x, self.weight * self.lr_multiplier, self.bias * self.lr_multiplier)
 
+    def extra_repr(self) -> str:
+        return f"{len(self.bias)}, {len(self.bias)}, lr_multiplier={self.lr_multiplier}"
+
 
 class Generator(nn.Module):
     """Styles (n, slots, latent_dim) and noise maps (n, size, size) to images (n, 3, size, size), not clamped."""
@@ -106,6 +112,14 @@ class Generator(nn.Module):
             x, rgb = block(x, rgb, styles[:, i], noise)
         return rgb
 
+    def __repr__(self) -> str:
+        parts = [("constant", f"Constant{tuple(self.constant.shape[1:])}"), ("initial", self.initial)]
+        for i, block in enumerate(self.blocks):
+            if str(i) in self.attention:
+                parts.append((f"attention.{i}", self.attention[str(i)]))
+            parts.append((f"blocks.{i}", block))
+        return _printed(self, parts)
+
 
 class GeneratorBlock(nn.Module):
     """Upsampling, two modulated convolutions with noise, and the block's share of the image."""
@@ -138,6 +152,13 @@ class GeneratorBlock(nn.Module):
             rgb = blur(F.interpolate(rgb, scale_factor=2, mode="bilinear", align_corners=False))
         return x, rgb
 
+    def __repr__(self) -> str:
+        parts = [] if self.first else [("upsample", UPSAMPLE)]
+        for i, (convolution, noise) in enumerate([(self.conv1, self.noise1), (self.conv2, self.noise2)], start=1):
+            parts += [(f"conv{i}", convolution), (f"noise{i}", noise), (f"activation{i}", ACTIVATION)]
+        parts.append(("to_rgb", self.to_rgb))
+        return _printed(self, parts if self.last else [*parts, ("upsample_rgb", UPSAMPLE), ("blur_rgb", BLUR)])
+
 
 class ModulatedConv(nn.Module):
     """Convolution whose input channels are scaled by a style, and whose output is scaled back to unit variance.
@@ -162,6 +183,10 @@ class ModulatedConv(nn.Module):
                 back = torch.rsqrt(F.linear(scale.square(), squares) + 1e-8)
         y = F.conv2d(x * scale[..., None, None].to(x.dtype), self.weight, padding=self.weight.shape[-1] // 2)
         return y * back[..., None, None].to(y.dtype) if self.demodulate else y
+
+    def extra_repr(self) -> str:
+        out_channels, channels, kernel, _ = self.weight.shape
+        return f"{channels}, {out_channels}, kernel_size={kernel}, demodulate={self.demodulate}"
 
 
 class Discriminator(nn.Module):
@@ -189,6 +214,14 @@ class Discriminator(nn.Module):
                 x = self.attention[str(i)](x)
         return self.score(self.final(x).flatten(1)).squeeze(1).float()
 
+    def __repr__(self) -> str:
+        parts = []
+        for i, block in enumerate(self.blocks):
+            parts.append((f"blocks.{i}", block))
+            if str(i) in self.attention:
+                parts.append((f"attention.{i}", self.attention[str(i)]))
+        return _printed(self, [*parts, ("final", self.final), ("flatten", nn.Flatten()), ("score", self.score)])
+
 
 class DiscriminatorBlock(nn.Module):
     """Residual block that halves the image; the last one does not."""
@@ -207,6 +240,11 @@ class DiscriminatorBlock(nn.Module):
         if self.down is not None:
             y = self.down(blur(y))
         return (y + self.shortcut(x)) * math.sqrt(0.5)
+
+    def __repr__(self) -> str:
+        parts = [("shortcut", self.shortcut), ("conv1", self.conv1), ("activation1", ACTIVATION)]
+        parts += [("conv2", self.conv2), ("activation2", ACTIVATION)]
+        return _printed(self, parts if self.down is None else [*parts, ("blur", BLUR), ("down", self.down)])
 
 
 class LinearAttention(nn.Module):
@@ -232,6 +270,9 @@ class LinearAttention(nn.Module):
         out = out.transpose(1, 2).reshape(n, height, width, -1).permute(0, 3, 1, 2)
         return self.to_out(F.gelu(out))
 
+    def extra_repr(self) -> str:
+        return f"heads={self.heads}"
+
     def _by_head(self, x: Tensor) -> Tensor:
         """(n, heads * head_channels, height, width) to (n, heads, pixels, head_channels)."""
         return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, self.heads, x.shape[1] // self.heads).transpose(1, 2)
@@ -250,6 +291,9 @@ class ChannelNorm(nn.Module):
         x = x.float().movedim(1, -1)
         variance, mean = torch.var_mean(x, dim=-1, correction=0, keepdim=True)
         return ((x - mean) / (variance.sqrt() + 1e-5) * self.g + self.b).movedim(-1, 1)
+
+    def extra_repr(self) -> str:
+        return str(len(self.g))
 
 
 class Residual(nn.Module):
@@ -287,6 +331,15 @@ def _scaled(noise: Tensor, layer: nn.Linear) -> Tensor:
     """A Linear(1, channels) over the noise map (n, 1, height, width): (n, channels, height, width)."""
     weight, bias = layer.weight.to(noise.dtype), layer.bias.to(noise.dtype)
     return noise * weight.view(1, -1, 1, 1) + bias.view(1, -1, 1, 1)
+
+
+def _printed(module: nn.Module, parts: list[tuple[str, object]]) -> str:
+    """What print shows of a module: its parts by name, in the order in which an image goes through them.
+
+    The order in which they are registered is another one, and belongs to the seeds: weights are drawn in it.
+    """
+    lines = "\n".join(f"({name}): {part}" for name, part in parts)
+    return f"{type(module).__name__}(\n{indent(lines, '  ')}\n)"
 
 
 def _doublings(size: int) -> int:

@@ -14,7 +14,7 @@ from torch.optim import Adam
 
 from stages.generation.acgan import CLASSES, LATENT, Discriminator, Generator, adversarial_loss, class_loss, draw
 from stages.generation.acgan_images import COLUMNS, STORED_SIDE, enlarge, render
-from stages.runtime import device, params
+from stages.runtime import device, params, schema
 from stages.runtime.images import load_digits, save_arrays
 from stages.runtime.resume import ResumeState
 from stages.runtime.schedule import set_lr
@@ -49,7 +49,7 @@ class ACGAN(Trainable):
     """Generator, its moving average and discriminator, trained on uint8 images (n, 28, 28, 3) with labels (n,)."""
 
     def __init__(
-        self, images: np.ndarray, labels: np.ndarray, settings: params.ACGANTrain, seed: int, where: torch.device
+        self, images: np.ndarray, labels: np.ndarray, settings: schema.ACGANTrain, seed: int, where: torch.device
     ) -> None:
         super().__init__()
         seed_step(seed, "networks")

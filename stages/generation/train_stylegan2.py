@@ -11,11 +11,12 @@ from torch import Tensor
 from stages.generation.augment import augment
 from stages.generation.losses import discriminator_loss, generator_loss, gradient_penalty, path_lengths
 from stages.generation.stylegan2 import Discriminator, StyleGAN2
-from stages.runtime import device, params, seeding, training
+from stages.runtime import device, params, schema, seeding, training
+from stages.runtime.errors import UserError
 from stages.runtime.images import load_arrays, save_arrays
 from stages.runtime.resume import ResumeState
 from stages.runtime.schedule import set_lr
-from stages.runtime.stage import UserError, run
+from stages.runtime.stage import run
 from stages.runtime.weights import save_weights
 
 SHEET = 32
@@ -50,8 +51,8 @@ class Training(training.Trainable):
     def __init__(
         self,
         images: np.ndarray,
-        network: params.StyleGAN2Network,
-        settings: params.StyleGAN2Train,
+        network: schema.StyleGAN2Network,
+        settings: schema.StyleGAN2Train,
         seed: int,
         place: torch.device,
     ) -> None:
@@ -186,7 +187,7 @@ def ema_weight(form: str, decay: float, step: int) -> float | None:
     return 1 - decay if step % 10 == 0 else None
 
 
-def image_size(images: np.ndarray, network: params.StyleGAN2Network) -> int:
+def image_size(images: np.ndarray, network: schema.StyleGAN2Network) -> int:
     """Side of the training images; UserError where no network can be built for them."""
     _, height, width, channels = images.shape
     if height != width or channels != 3 or height < 8 or height & (height - 1):

@@ -1,4 +1,4 @@
-"""Methods and pairs as people write them."""
+"""Methods, pairs and measures as people write them."""
 
 METHODS = {
     "source_only": "source only",
@@ -6,6 +6,7 @@ METHODS = {
     "dsn": "DSN",
     "target_only": "target only",
 }
+MEASURES = {"fid": "FID", "is": "Inception Score on FID's network", "is_torchvision": "Inception Score (torchvision's network)"}
 
 
 def method_name(method: str) -> str:
@@ -16,3 +17,8 @@ def method_name(method: str) -> str:
 def pair_name(pair: str) -> str:
     """`svhn-mnistm` with an arrow."""
     return pair.replace("-", " → ")
+
+
+def measure_name(measure: str, extractor: str) -> str:
+    """A Fréchet distance or classifier score; only on Inception's own networks they have names of their own."""
+    return MEASURES.get(measure, f"{measure} on {extractor}")

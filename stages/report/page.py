@@ -7,35 +7,43 @@ import base64
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jinja2 import Environment, StrictUndefined
 
-from stages.report import reference
-from stages.report.names import method_name, pair_name
-from stages.report.results import PROTOCOL, Results, Study, read_figures
+from stages.report import comparison, reference
+from stages.report.names import measure_name, method_name, pair_name
+from stages.report.results import Results, Study
 from stages.report.template import TEMPLATE
 from stages.report.timings import provenance, read_timings
 from stages.runtime import params
-from stages.runtime.files import replacing
-from stages.runtime.stage import UserError, run
+from stages.runtime.errors import UserError
+from stages.runtime.files import read_json, replacing
+from stages.runtime.stage import run
 
 SECTIONS = ("data", "stylegan2", "acgan", "judge", "adaptation", "embedding", "evaluation")
+SCORES = ("is", "is_torchvision", "cs")
 
 
 def main() -> None:
     data, stylegan2, acgan, judge, adaptation, _, evaluation = params.read(*SECTIONS)
-    lists = (stylegan2.seeds, acgan.seeds, adaptation.pairs, adaptation.methods, adaptation.seeds, evaluation.extractors)
-    results = Results(Study(*lists))
+    study = Study(
+        *(stylegan2.dataset, stylegan2.sample.report, acgan.dataset, judge.dataset, data.datasets, data.folders),
+        *(stylegan2.seeds, acgan.seeds, adaptation.pairs, adaptation.methods, adaptation.seeds, evaluation.extractors),
+    )
+    results, summary = Results(study), read_json("metrics/summary.json")
     content = {
-        "summary": read_figures("metrics/summary.json"),
+        "summary": summary,
+        "rows": comparison.rows(study, summary),
+        "stand_ins": [name for name in study.data if study.origin(name) not in ("official", "own folder")],
         "pictures": read_pictures("plots"),
         "results": results,
-        "study": results.study,
-        "faces": {name: runs[0] for name, runs in results.faces.items()},
-        "datasets": {"faces": stylegan2.dataset, "digits": acgan.dataset, "judge": judge.dataset},
+        "study": study,
+        "faces": results.faces,
+        "sample": stylegan2.sample,
         "steps": {"stylegan2": stylegan2.train.steps, "acgan": acgan.train.steps, "judge": judge.steps},
-        "parts": read_timings(results.study, sorted(data.datasets.model_fields_set)),
+        "parts": read_timings(study),
         "provenance": provenance(),
-        "params": Path("params.yaml").read_text(),
+        "params": without_places(Path("params.yaml").read_text(encoding="utf-8")),
     }
     html = render(content)
     with replacing("report/index.html") as temporary:
@@ -46,8 +54,26 @@ def render(content: dict[str, Any]) -> str:
     """The page; whatever `content` holds is shown as text, never taken for HTML."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": percent, "figure": figure, "duration": duration, "gigabytes": gigabytes}
-    environment.filters |= {"method": method_name, "pair": pair_name}
-    return environment.from_string(TEMPLATE).render(content, reference=reference, protocol=PROTOCOL)
+    environment.filters |= {"method": method_name, "pair": pair_name, "measure": measure_name}
+    environment.globals |= {"reference": reference, "head": comparison.HEAD, "measures": comparison.MEASURES}
+    environment.globals |= {"headline": headline, "scores": SCORES}
+    return environment.from_string(TEMPLATE).render(content)
+
+
+def headline(figures: dict[str, Any]) -> str:
+    """The measure that stands for an extractor; torchvision's Inception is there for its score."""
+    return next(measure for measure in ("fid", "is_torchvision", "fd") if measure in figures)
+
+
+def without_places(text: str) -> str:
+    """params.yaml's text without the user's own folders and mirror, which say where things are on one machine."""
+    data = dict((key.value, value) for key, value in yaml.compose(text).value)["data"]
+    entries = {key.value: value for key, value in data.value}
+    places = [*(value for _, value in entries["folders"].value), entries["mirror"]]
+    for node in sorted(places, key=lambda node: node.start_mark.index, reverse=True):
+        if node.tag != "tag:yaml.org,2002:null":
+            text = f"{text[: node.start_mark.index]}(not shown){text[node.end_mark.index :]}"
+    return text
 
 
 def read_pictures(folder: str | Path) -> dict[str, str]:

@@ -7,18 +7,25 @@ from typing import Any
 
 import pandas as pd
 
+from stages.runtime.errors import UserError
 from stages.runtime.files import read_json
-from stages.runtime.params import Pair
-from stages.runtime.stage import UserError
+from stages.runtime.schema import Datasets, Pair, Sampling
 
 BOUND = "target_only"
-PROTOCOL = "clean"
+# How faces are sampled and compared: as in the study, and without its truncation and JPEG.
+PROTOCOLS = ("report", "clean")
 
 
 @dataclass(frozen=True)
 class Study:
-    """The runs that the params name, in the params' order. It adds the bound to the methods."""
+    """The runs that the params name, in the params' order, and the data they are on. It adds the bound to the methods."""
 
+    faces: str
+    report: Sampling
+    digits: str
+    judged: str
+    datasets: Datasets
+    folders: dict[str, str]
     stylegan2_seeds: list[int]
     acgan_seeds: list[int]
     pairs: dict[str, Pair]
@@ -27,6 +34,12 @@ class Study:
     extractors: list[str]
 
     KEYS = (
+        "stylegan2.dataset",
+        "stylegan2.sample.report",
+        "acgan.dataset",
+        "judge.dataset",
+        "data.datasets",
+        "data.folders",
         "stylegan2.seeds",
         "acgan.seeds",
         "adaptation.pairs",
@@ -40,15 +53,14 @@ class Study:
         """The methods and, last, the bound that is trained on labelled target images."""
         return [*self.methods, BOUND]
 
+    @property
+    def data(self) -> list[str]:
+        """The names of all data sets, the user's own last."""
+        return [*sorted(self.datasets.model_fields_set), *self.folders]
 
-def read_figures(path: str | Path) -> dict[str, Any]:
-    """A stage's JSON; UserError where it is missing or damaged."""
-    try:
-        return read_json(path)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): delete it and run `dvc repro`") from None
+    def origin(self, dataset: str) -> str:
+        """Where a data set comes from, in words; of a user's own folder no more than that it is one."""
+        return "own folder" if dataset in self.folders else getattr(self.datasets, dataset).source.replace("_", " ")
 
 
 class Results:
@@ -58,10 +70,10 @@ class Results:
         self.study, self.folder = study, Path(folder)
 
     @cached_property
-    def faces(self) -> dict[str, list[dict[str, Any]]]:
-        """By extractor, the figures of each StyleGAN2 seed."""
-        runs = [self._evaluation(f"stylegan2-{seed}") for seed in self.study.stylegan2_seeds]
-        return {name: [run["protocols"][PROTOCOL][name] for run in runs] for name in self.study.extractors}
+    def faces(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        """By protocol and extractor, the figures of each StyleGAN2 seed."""
+        found = {extractor: self._comparisons(extractor) for extractor in self.study.extractors}
+        return {name: {extractor: [run[name] for run in runs] for extractor, runs in found.items()} for name in PROTOCOLS}
 
     @cached_property
     def digits(self) -> list[dict[str, Any]]:
@@ -89,8 +101,13 @@ class Results:
     def _runs(self, pair: str, method: str) -> list[dict[str, Any]]:
         return [self._evaluation(f"{pair}-{method}-{seed}") for seed in self.study.seeds]
 
+    def _comparisons(self, extractor: str) -> list[dict[str, Any]]:
+        """An extractor's figures by protocol, for each StyleGAN2 seed."""
+        folders = [self.folder / f"stylegan2-{seed}" for seed in self.study.stylegan2_seeds]
+        return [read_json(folder / f"evaluation-{extractor}.json")["protocols"] for folder in folders]
+
     def _evaluation(self, run: str) -> dict[str, Any]:
-        return read_figures(self.folder / run / "evaluation.json")
+        return read_json(self.folder / run / "evaluation.json")
 
     def _table(self, path: Path, *columns: str) -> pd.DataFrame:
         try:

@@ -1,7 +1,7 @@
 """Gather the figures of all runs that the params name into metrics/summary.json, and draw the pictures in plots/.
 
-Reads results/, samples/ and the real faces in data/prepared/. Pictures of single runs show the first seed. Runs that the
-params don't name are left alone.
+plots/summary.md sets the figures beside the study's. Reads results/, samples/ and the real faces in data/prepared/. Pictures of
+single runs show the first seed. Runs that the params don't name are left alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from stages.report import curves, figures, sheets, style
+from stages.report import comparison, curves, figures, sheets, style
 from stages.report.names import method_name
 from stages.report.results import Results, Study
 from stages.report.summary import summarise
 from stages.runtime import params
-from stages.runtime.files import write_json
+from stages.runtime.files import replacing, write_json
 from stages.runtime.images import load_arrays
 from stages.runtime.stage import run
 
@@ -22,12 +22,14 @@ PLOTS = Path("plots")
 
 
 def main() -> None:
-    dataset, *lists = params.read("stylegan2.dataset", *Study.KEYS)
-    results = Results(Study(*lists))
+    study = Study(*params.read(*Study.KEYS))
+    results = Results(study)
     summary = summarise(results)
     write_json("metrics/summary.json", summary)
+    with replacing(PLOTS / "summary.md") as temporary:
+        temporary.write_text(comparison.markdown(comparison.rows(study, summary)), encoding="utf-8")
     drawn = set()
-    for name, figure in draw(results, summary, dataset):
+    for name, figure in draw(results, summary):
         style.save(figure, PLOTS / f"{name}.png")
         drawn.add(f"{name}.png")
     for path in PLOTS.glob("*.png"):
@@ -35,9 +37,9 @@ def main() -> None:
             path.unlink()
 
 
-def draw(results: Results, summary: dict, dataset: str) -> Iterator[tuple[str, Figure]]:
+def draw(results: Results, summary: dict) -> Iterator[tuple[str, Figure]]:
     """All pictures by file name, drawn one after the other."""
-    yield from draw_faces(results, dataset)
+    yield from draw_faces(results)
     yield from draw_digits(results)
     yield "accuracy", figures.accuracy_bars(summary["adaptation"])
     verdicts = results.adaptation
@@ -48,12 +50,13 @@ def draw(results: Results, summary: dict, dataset: str) -> Iterator[tuple[str, F
         yield from draw_pair(results, pair)
 
 
-def draw_faces(results: Results, dataset: str) -> Iterator[tuple[str, Figure]]:
-    """StyleGAN2: samples beside real faces, the way there, and the losses."""
+def draw_faces(results: Results) -> Iterator[tuple[str, Figure]]:
+    """StyleGAN2: samples of both protocols beside real faces, the way there, and the losses."""
     name = f"stylegan2-{results.study.stylegan2_seeds[0]}"
-    (generated,) = load_arrays(f"samples/{name}.npz", "images")
-    (real,) = load_arrays(f"data/prepared/{dataset}.npz", "test_images")
-    yield "faces", sheets.faces(generated, real)
+    report, clean = load_arrays(f"samples/{name}.npz", "report_images", "clean_images")
+    (real,) = load_arrays(f"data/prepared/{results.study.faces}.npz", "test_images")
+    yield "faces", sheets.faces(report, real, "report")
+    yield "faces_clean", sheets.faces(clean, real, "clean")
     yield from draw_progress("faces_progress", name, range(12))
     yield "training_stylegan2", curves.stylegan2(results.history(name))
 

@@ -4,18 +4,21 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from stages.report.results import PROTOCOL, Results
+from stages.report.results import Results
 
 
 def summarise(results: Results) -> dict[str, Any]:
     """What metrics/summary.json holds: accuracies are fractions, and nothing depends on when or where it was made."""
-    faces = {extractor: _of_faces(runs) for extractor, runs in results.faces.items()}
+    faces = {
+        protocol: {extractor: _of_faces(runs) for extractor, runs in extractors.items()}
+        for protocol, extractors in results.faces.items()
+    }
     adaptation = {
         pair: {method: {"accuracy": spread([run["accuracy"] for run in runs])} for method, runs in methods.items()}
         for pair, methods in results.adaptation.items()
     }
     return {
-        "stylegan2": {PROTOCOL: faces},
+        "stylegan2": faces,
         "acgan": {"judge_accuracy": spread([run["judge_accuracy"] for run in results.digits])},
         "judge": {"test_accuracy": results.judge["test_accuracy"]},
         "adaptation": adaptation,

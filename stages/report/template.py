@@ -27,13 +27,15 @@ nav { display: flex; flex-wrap: wrap; gap: .25rem 1.1rem; margin: 1rem 0; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); gap: .8rem; margin: 1.2rem 0; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .8rem 1rem; }
 .card b { display: block; font-size: 1.55rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
-.card span { color: var(--soft); font-size: .88rem; }
+.card span { display: block; color: var(--soft); font-size: .88rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .9rem .35rem 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child, .note { text-align: left; }
 td.note { white-space: normal; color: var(--soft); padding-left: 1rem; }
 thead th { color: var(--soft); font-weight: 600; }
+table.rows { width: 100%; }
+table.rows td:first-child { white-space: normal; }
 td small { display: block; color: var(--soft); }
 figure { margin: 1.2rem 0; }
 figure .scroll { background: #fff; border: 1px solid var(--line); border-radius: .6rem; padding: .6rem; }
@@ -62,7 +64,6 @@ pre { background: var(--code); padding: 1rem; border-radius: .6rem; overflow-x: 
 {% endif %}
 {% endmacro %}
 {% macro seeds(values) %}{{ "seed" if values|length == 1 else "seeds" }} {{ values|join(", ") }}{% endmacro %}
-{% set compared = study.pairs|select("in", reference.ADAPTATION)|list %}
 {% set several = study.seeds|length > 1 %}
 <header>
 <h1>GANs and unsupervised domain adaptation</h1>
@@ -75,10 +76,13 @@ whose labels they never see.{% if provenance.commit is defined %} Commit {{ prov
 <section id="summary">
 <h2>Summary</h2>
 <div class="cards">
-{% for extractor, figures in summary.stylegan2[protocol].items() %}
-{% set distance = "fid" if figures.fid is defined else "fd" %}
-<div class="card"><span>StyleGAN2, {{ distance }} on {{ extractor }}</span><b>{{ figures[distance]|figure }}</b>
-<span>floor {{ figures[distance ~ "_floor"]|figure }}, untrained {{ figures[distance ~ "_untrained"]|figure }}</span></div>
+{% for extractor, report in summary.stylegan2.report.items() %}
+{% set measure = headline(report) %}
+{% set clean = summary.stylegan2.clean[extractor] %}
+{% set real = measures[measure] %}
+<div class="card"><span>StyleGAN2, {{ measure|measure(extractor) }}</span><b>{{ clean[measure]|figure }}</b>
+<span>clean protocol; real images {{ clean[real]|figure }}</span>
+<span>report protocol {{ report[measure]|figure }}; real images {{ report[real]|figure }}</span></div>
 {% endfor %}
 <div class="card"><span>ACGAN, accuracy under the judge</span><b>{{ summary.acgan.judge_accuracy|percent }} %</b>
 <span>{{ seeds(study.acgan_seeds) }}</span></div>
@@ -92,7 +96,7 @@ whose labels they never see.{% if provenance.commit is defined %} Commit {{ prov
 {% for pair in study.pairs %}
 <tr><td>{{ pair|pair }}</td>
 {% for name in study.all_methods %}
-{% set theirs = reference.adaptation(pair, name) %}
+{% set theirs = reference.adaptation(study.pairs[pair].source, study.pairs[pair].target, name) %}
 <td>{{ summary.adaptation[pair][name].accuracy|percent }}
 {% if theirs is not none %}<small>study {{ theirs|percent }}</small>{% endif %}</td>
 {% endfor %}</tr>
@@ -102,61 +106,82 @@ whose labels they never see.{% if provenance.commit is defined %} Commit {{ prov
 <p class="soft">{{ seeds(study.seeds)|capitalize }}{% if several %}, mean ± standard deviation{% endif %}. “Target only” is
 trained on labelled target images: a bound, not a competitor.</p>
 {{ picture("accuracy", "Accuracy on the whole target test split, by pair and method.", true) }}
-<h3>The study’s own figures</h3>
-<p>{% if compared %}Of the study’s pairs this run has {{ compared|map("pair")|join(", ") }}; its figures stand below ours in
-the table. {% else %}None of the pairs here is one of the study’s: the packaged data sets are not its data sets, so
-<strong>these figures are not comparable with ours</strong>. They are here for orientation only. {% endif %}Its FID and
-Inception Score come from other faces (a CelebA subset at 64×64) and other networks (Inception), and 68,000 steps;
-no distance on another extractor can be set beside them.</p>
-<div class="scroll"><table>
-<thead><tr><th>printed in the study</th>{% for name in reference.METHODS %}<th>{{ name|method }}</th>{% endfor %}</tr></thead>
+<h3>Beside the study’s own figures</h3>
+<div class="scroll"><table class="rows">
+<thead><tr><th>{{ head[0] }}</th>{% for cell in head[2:] %}<th>{{ cell }}</th>{% endfor %}</tr></thead>
 <tbody>
-{% for pair, values in reference.ADAPTATION.items() %}
-<tr><td>{{ pair|pair }}, accuracy %</td>{% for value in values %}<td>{{ "%.2f"|format(100 * value) }}</td>{% endfor %}</tr>
+{% for row in rows %}
+<tr><td>{{ row.name }} <small>{{ row.data }}</small></td>
+{%- for cell in row.cells[2:] %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}
-<tr><td>StyleGAN2</td><td colspan="4">FID {{ reference.FID }}, IS {{ "%.2f"|format(reference.INCEPTION_SCORE) }}</td></tr>
-<tr><td>ACGAN, accuracy under its judge</td><td colspan="4">{{ reference.ACGAN_ACCURACY|percent }} %</td></tr>
 </tbody></table></div>
+<p class="soft">Accuracies in percent; ours as mean ± standard deviation over n seeds. “Real images” is what they get in the
+samples’ place: for a Fréchet distance the floor, for a score that of the test images, for the judge its accuracy on real test
+digits.</p>
+<p>The study’s figure stands beside ours where data set (official, or your own of that name, whole), network, measure and protocol
+are the same. {% if stand_ins %}Packaged data sets are stand-ins, here {{ stand_ins|join(", ") }}: <strong>figures on
+them can’t be compared with the study’s</strong>, which are there for orientation. {% endif %}Its FID and Inception Score come
+from a CelebA subset at 64×64 and 66,000 steps of training; <code>fd</code> and <code>cs</code>, measured on other networks,
+can’t be set beside them.</p>
 </section>
 
 <section id="stylegan2">
 <h2>StyleGAN2: faces</h2>
-<p>Trained for {{ "{:,}".format(steps.stylegan2) }} steps on the training images of {{ datasets.faces }}
-({{ seeds(study.stylegan2_seeds) }}), and sampled from the averaged networks.</p>
-{{ picture("faces", "The first 32 generated faces (left) beside 32 real ones (right).", true) }}
-{% for extractor, figures in summary.stylegan2[protocol].items() %}
-{% set run = faces[extractor] %}
-{% set distance = "fid" if figures.fid is defined else "fd" %}
-{% set score = "is" if distance == "fid" else "cs" %}
+<p>Trained for {{ "{:,}".format(steps.stylegan2) }} steps on the training images of {{ study.faces }}
+({{ study.origin(study.faces) }}; {{ seeds(study.stylegan2_seeds) }}), and sampled from the averaged networks by two
+protocols. The <em>report</em> protocol, the study’s with 1,000 images and psi 0.75:
+{{ "{:,}".format(sample.report.count) }} images, their styles drawn towards the mean style (psi {{ sample.report.psi }}),
+saved as JPEG. The <em>clean</em> one saves
+{{ "{:,}".format(sample.clean.count) }} without loss, with psi {{ sample.clean.psi }}.</p>
+{{ picture("faces", "Report protocol: the first 32 generated faces (left) beside 32 real ones (right).", true) }}
+{{ picture("faces_clean", "Clean protocol: the first 32 generated faces (left) beside the same real ones (right).", true) }}
+{% for extractor in study.extractors %}
+{% set protocols = {"report": summary.stylegan2.report[extractor], "clean": summary.stylegan2.clean[extractor]} %}
+{% set runs = {"report": faces.report[extractor][0], "clean": faces.clean[extractor][0]} %}
+{% set distance = "fid" if "fid" in protocols.clean else "fd" %}
+{% set score = scores|select("in", protocols.clean)|first %}
+{% macro line(label, key, note="", strong=false) %}
+<tr><td>{{ label }}</td>{% for figures in protocols.values() %}<td>
+{%- if key not in figures %}–
+{%- elif strong %}<strong>{{ figures[key]|figure }}</strong>
+{%- else %}{{ figures[key]|figure }}
+{%- endif -%}
+</td>{% endfor %}<td class="note">{{ note }}</td></tr>
+{% endmacro %}
+<h3>On {{ extractor }}</h3>
 <div class="scroll"><table>
-<thead><tr><th>on {{ extractor }} ({{ run.resize }})</th><th>value</th><th class="note"></th></tr></thead>
+<thead><tr><th>images enlarged by {{ runs.clean.resize }}</th><th>report</th><th>clean</th><th class="note"></th></tr></thead>
 <tbody>
-<tr><td>Fréchet distance to the test images ({{ distance }})</td><td><strong>{{ figures[distance]|figure }}</strong></td>
+{{ line("Fréchet distance to the test images (" ~ distance ~ ")", distance, strong=true) }}
+{{ line("its floor", distance ~ "_floor", "training images in the samples’ place") }}
+{{ line("to the training images", distance ~ "_train") }}
+{{ line("of a Gaussian of principal components", distance ~ "_pca", "fitted to the training images") }}
+{{ line("of the untrained networks", distance ~ "_untrained") }}
+{{ line("Kernel distance, unbiased (KID)", "kid", strong=true) }}
+{{ line("its floor", "kid_floor") }}
+{{ line("its spread over subsets", "kid_std") }}
+{{ line("Precision", "precision", "share of generated faces among the real") }}
+{{ line("Recall", "recall", "share of real faces among the generated") }}
+{{ line("Classifier score (" ~ score ~ ")", score, strong=true) }}
+{{ line("its spread over parts", score ~ "_std") }}
+{{ line("of the test images", score ~ "_real") }}
+{% for label, key in [("Generated images", "n_fake"), ("Real test images", "n_real"), ("The floor’s images", "n_floor")] %}
+<tr><td>{{ label }}</td>{% for run in runs.values() %}<td>{{ "{:,}".format(run[key]) }}</td>{% endfor %}
 <td class="note"></td></tr>
-<tr><td>its floor</td><td>{{ figures[distance ~ "_floor"]|figure }}</td>
-<td class="note">{{ run.n_floor }} training images in the samples’ place</td></tr>
-<tr><td>to the training images</td><td>{{ figures[distance ~ "_train"]|figure }}</td><td class="note"></td></tr>
-<tr><td>of a Gaussian of principal components</td><td>{{ figures[distance ~ "_pca"]|figure }}</td>
-<td class="note">100 components, fitted to the training images</td></tr>
-<tr><td>of the untrained networks</td><td>{{ figures[distance ~ "_untrained"]|figure }}</td><td class="note"></td></tr>
-<tr><td>Kernel distance, unbiased (KID)</td><td><strong>{{ figures.kid|figure }}</strong></td>
-<td class="note">± {{ run.kid_std|figure }} over subsets; floor {{ figures.kid_floor|figure }}</td></tr>
-<tr><td>Precision</td><td>{{ figures.precision|figure }}</td><td class="note">share of generated faces among the real</td></tr>
-<tr><td>Recall</td><td>{{ figures.recall|figure }}</td><td class="note">share of real faces among the generated</td></tr>
-<tr><td>Classifier score ({{ score }})</td><td>{{ figures[score]|figure }}</td>
-<td class="note">± {{ run[score ~ "_std"]|figure }} over parts; test images {{ figures[score ~ "_real"]|figure }}</td></tr>
+{% endfor %}
 </tbody>
 </table></div>
-<p class="soft">{{ run.n_fake }} generated against {{ run.n_real }} real test images. The Fréchet distance is
-biased by both numbers, the kernel distance is not: with so few images it is the one to trust.</p>
 {% endfor %}
+<p class="soft">The Fréchet distance is biased by both numbers of images, the kernel distance is not: with few images it is
+the one to trust. A floor is what a perfect generator would get from as many images.</p>
 {{ picture("faces_progress", "The same latents as training goes on, one column each.", true) }}
 {{ picture("training_stylegan2", "Losses, the discriminator’s outputs, and the regularisers.", true) }}
 </section>
 
 <section id="acgan">
 <h2>ACGAN: digits by class</h2>
-<p>Trained for {{ "{:,}".format(steps.acgan) }} steps on {{ datasets.digits }} ({{ seeds(study.acgan_seeds) }}). The judge, which
+<p>Trained for {{ "{:,}".format(steps.acgan) }} steps on {{ study.digits }} ({{ study.origin(study.digits) }};
+{{ seeds(study.acgan_seeds) }}). The judge, which
 never saw a generated image, recognises {{ summary.acgan.judge_accuracy|percent }} % of {{ "{:,}".format(results.digits[0].n) }}
 generated digits as the class that was asked for; on real test digits it is right in
 {{ summary.judge.test_accuracy|percent }} %.</p>
@@ -167,7 +192,8 @@ generated digits as the class that was asked for; on real test digits it is righ
 
 <section id="judge">
 <h2>The judge</h2>
-<p>A LeNet trained for {{ "{:,}".format(steps.judge) }} steps on real training digits of {{ datasets.judge }} only.</p>
+<p>A LeNet trained for {{ "{:,}".format(steps.judge) }} steps on real training digits of {{ study.judged }}
+({{ study.origin(study.judged) }}) only.</p>
 {{ picture("judge_classes", "The judge’s accuracy by class, on real and on generated digits.", true) }}
 {{ picture("confusion_judge", "What the judge takes for what, percent of each class.", true) }}
 {{ picture("training_judge", "The judge’s training.", true) }}
@@ -244,6 +270,13 @@ are not in here.</p>
 
 <section id="origin">
 <h2>Origin</h2>
+<div class="scroll"><table>
+<thead><tr><th>data set</th><th class="note">comes from</th></tr></thead>
+<tbody>
+{% for name in study.data %}
+<tr><td>{{ name }}</td><td class="note">{{ study.origin(name) }}</td></tr>
+{% endfor %}
+</tbody></table></div>
 <div class="scroll"><table><tbody>
 {% for name, value in provenance.items() %}
 <tr><td>{{ name }}</td><td>{{ value }}</td></tr>

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.report.results import Study
+from stages.runtime.errors import UserError
 from stages.runtime.files import read_json
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "dvc")
@@ -33,32 +34,35 @@ class Part:
         return max(peak for _, _, peak in self.stages)
 
 
-def read_timings(study: Study, datasets: list[str], folder: str | Path | None = None) -> list[Part]:
+def read_timings(study: Study, folder: str | Path | None = None) -> list[Part]:
     """The parts of the study whose stages were timed; stages that the params don't name, and unreadable files, are left out."""
     parts: dict[str, list[tuple[str, float, float]]] = {}
     folder = Path(folder or os.environ.get("TIMINGS_DIR", ".timings"))
-    for name in stage_names(study, datasets):
+    for name in stage_names(study):
         try:
             timing = read_json(folder / f"{name}.json")
             row = (name, float(timing["seconds"]), float(timing["peak_bytes"]))
-        except (OSError, ValueError, TypeError, KeyError):
+        except (UserError, ValueError, TypeError, KeyError):
             continue
         parts.setdefault(part_of(name), []).append(row)
     return [Part(name, parts[name]) for name in PARTS if name in parts]
 
 
-def stage_names(study: Study, datasets: list[str]) -> list[str]:
+def stage_names(study: Study) -> list[str]:
     """The names that the stages of this study give their timings, in the order of the graph."""
-    methods, pairs = study.all_methods, study.pairs
+    methods, pairs, datasets = study.all_methods, study.pairs, sorted(study.datasets.model_fields_set)
     return [
         *(f"data.fetch-{name}" for name in (*datasets, *study.extractors)),
         *(f"data.prepare-{name}" for name in datasets),
+        *(f"data.import_folder-{name}" for name in study.folders),
         *(f"data.pair-{pair}" for pair in pairs),
         *(
             f"{stage}-{seed}"
             for seed in study.stylegan2_seeds
-            for stage in ("generation.train_stylegan2", "generation.sample_stylegan2", "evaluation.evaluate_stylegan2")
+            for stage in ("generation.train_stylegan2", "generation.sample_stylegan2")
         ),
+        *(f"evaluation.statistics-{name}" for name in study.extractors),
+        *(f"evaluation.evaluate_stylegan2-{seed}-{name}" for seed in study.stylegan2_seeds for name in study.extractors),
         "evaluation.train_judge",
         *(
             f"{stage}-{seed}"
@@ -80,7 +84,7 @@ def stage_names(study: Study, datasets: list[str]) -> list[str]:
 def part_of(name: str) -> str:
     """The part of the study that a stage belongs to."""
     room, _, stage = name.partition(".")
-    for word, part in (("stylegan2", "StyleGAN2"), ("acgan", "ACGAN"), ("judge", "judge")):
+    for word, part in (("stylegan2", "StyleGAN2"), ("statistics", "StyleGAN2"), ("acgan", "ACGAN"), ("judge", "judge")):
         if room in ("generation", "evaluation") and word in stage:
             return part
     return room

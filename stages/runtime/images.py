@@ -1,12 +1,13 @@
 """Array files: the one format that stages hand images to each other in (.npz, uint8 NHWC, int64 labels)."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from stages.runtime.errors import UserError
 from stages.runtime.files import replacing
-from stages.runtime.stage import UserError
+
+OTHER_DIGITS = "choose another data set, or run `dvc repro`, which makes the file anew"
 
 
 def save_arrays(path: str | Path, **arrays: np.ndarray) -> None:
@@ -23,31 +24,57 @@ def load_arrays(path: str | Path, *names: str) -> list[np.ndarray]:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
+            for name in names:
+                if name not in file:
+                    raise UserError(f"{path} has no array {name!r}: run `dvc repro`, which makes it anew")
             arrays = [_checked(path, name, file[name]) for name in names]
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
-    except KeyError as error:
-        raise UserError(f"{path} has no array {error.args[0]!r}") from None
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error}): delete it and run `dvc repro`") from None
+    except PermissionError:
+        raise UserError(f"{path} can't be read: your user has no right to it") from None
+    except Exception as error:  # NumPy and zipfile raise a dozen kinds for damaged files
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise UserError(f"{path} is damaged ({reason}): delete it and run `dvc repro`") from None
     return arrays
 
 
 def load_split(path: str | Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Images (n, height, width, channels) uint8 and labels (n,) int64 of one split, from `SPLIT_images`, `SPLIT_labels`."""
     images, labels = load_arrays(path, f"{split}_images", f"{split}_labels")
+    return _paired(path, images, labels)
+
+
+def load_digits(path: str | Path, split: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, 28, 28, 3) uint8 and labels (n,) int64, 0 to 9, of one split, or of a file without any.
+
+    UserError for images of another size and for other labels.
+    """
+    prefix = f"{split}_" if split else ""
+    images, labels = _paired(path, *load_arrays(path, f"{prefix}images", f"{prefix}labels"))
+    _check_size(path, images)
+    if labels.min() < 0 or labels.max() > 9:
+        raise UserError(f"{path}: digits have labels 0 to 9, not {labels.min()} to {labels.max()}: {OTHER_DIGITS}")
+    return images, labels
+
+
+def load_unlabelled_digits(path: str | Path, split: str) -> np.ndarray:
+    """Images (n, 28, 28, 3) uint8 of one split; UserError for images of another size."""
+    (images,) = load_arrays(path, f"{split}_images")
+    _check_size(path, images)
+    return images
+
+
+def _paired(path: str | Path, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if len(images) != len(labels):
-        raise UserError(f"{path}: {len(images)} {split} images but {len(labels)} labels")
+        raise UserError(f"{path}: {len(images)} images but {len(labels)} labels: run `dvc repro`, which makes it anew")
     return images, labels
 
 
-def load_digits(path: str | Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """`load_split` of digits: UserError unless the images are (n, 28, 28, 3) and the labels 0..9."""
-    images, labels = load_split(path, split)
-    if images.shape[1:] != (28, 28, 3) or labels.min() < 0 or labels.max() > 9:
-        size, low, high = "x".join(map(str, images.shape[1:])), labels.min(), labels.max()
-        raise UserError(f"{path}: digits are 28x28x3 with labels 0 to 9, not {size} with {low} to {high}: choose another dataset")
-    return images, labels
+def _check_size(path: str | Path, images: np.ndarray) -> None:
+    if images.shape[1:] != (28, 28, 3):
+        raise UserError(f"{path}: digits are 28x28x3, not {'x'.join(map(str, images.shape[1:]))}: {OTHER_DIGITS}")
 
 
 def _checked(path: str | Path, name: str, array: np.ndarray) -> np.ndarray:

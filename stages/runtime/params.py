@@ -5,303 +5,31 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
-from stages.runtime.stage import UserError, run
+from stages.runtime.errors import UserError, not_among
+from stages.runtime.schema import Params
+from stages.runtime.stage import run
 
-PositiveInt = Annotated[int, Field(gt=0)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Beta = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-PairName = Annotated[str, Field(pattern=r"^[a-z0-9_]+-[a-z0-9_]+$")]
-Precision = Literal["fp32", "bf16"]
-MethodName = Literal["source_only", "dann", "dsn"]
-FACES = {"orl"}
-
-
-def _different(values: list) -> list:
-    if len(set(values)) < len(values):
-        raise ValueError(f"names something twice: {values}")
-    return values
-
-
-Seeds = Annotated[list[NonNegativeInt], Field(min_length=1), AfterValidator(_different)]
-
-
-class Group(BaseModel):
-    """A group of params: no unknown keys, no coercion between words and numbers."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Orl(Group):
-    size: Annotated[int, Field(ge=8, le=92)]
-
-
-class Mnistm(Group):
-    seed: NonNegativeInt
-
-
-class Syn(Group):
-    train: Annotated[int, Field(ge=10)]
-    test: Annotated[int, Field(ge=10)]
-    size: Annotated[int, Field(ge=16, le=128)]
-    seed: NonNegativeInt
-
-
-class Mfeat(Group):
-    test_per_class: Annotated[int, Field(gt=0, lt=200)]
-    seed: NonNegativeInt
-
-
-class Datasets(Group):
-    """The data sets that are chosen; one that is not listed is None."""
-
-    orl: Orl | None = None
-    mnistm: Mnistm | None = None
-    syn: Syn | None = None
-    mfeat: Mfeat | None = None
-
-    @model_validator(mode="after")
-    def listed_means_set(self) -> "Datasets":
-        for name in self.model_fields_set:
-            if getattr(self, name) is None:
-                raise ValueError(f"{name} is empty: give its settings, or leave the data set out")
-        return self
-
-
-class Data(Group):
-    datasets: Datasets
-
-
-class StyleGAN2Network(Group):
-    latent_dim: PositiveInt
-    capacity: PositiveInt
-    fmap_max: PositiveInt
-    attention_layers: list[PositiveInt]
-    attention_heads: PositiveInt
-
-
-class StyleGAN2Train(Group):
-    steps: PositiveInt
-    batch_size: PositiveInt
-    accumulation: PositiveInt
-    lr_generator: Positive
-    lr_discriminator: Positive
-    lr_decay: Share
-    beta1: Beta
-    beta2: Beta
-    loss: Literal["hinge_inverted", "non_saturating"]
-    penalty: Literal["one_centred", "r1"]
-    penalty_weight: NonNegative
-    penalty_interval: PositiveInt
-    path_length_weight: NonNegative
-    path_length_interval: PositiveInt
-    path_length_start: NonNegativeInt
-    path_length_decay: Beta
-    style_mixing: Share
-    ema: Literal["report", "constant"]
-    ema_decay: Beta
-    augment: list[Literal["flip", "translation", "brightness", "saturation", "contrast", "cutout"]]
-    precision: Precision
-    snapshots: NonNegativeInt
-
-    @model_validator(mode="after")
-    def parts_divide_the_batch(self) -> "StyleGAN2Train":
-        if self.batch_size % self.accumulation:
-            raise ValueError(f"batch_size {self.batch_size} can't be split into {self.accumulation} equal parts (accumulation)")
-        return self
-
-
-class StyleGAN2Sample(Group):
-    count: PositiveInt
-    psi: NonNegative
-    mean_latents: PositiveInt
-
-
-class StyleGAN2(Group):
-    dataset: Name
-    seeds: Seeds
-    network: StyleGAN2Network
-    train: StyleGAN2Train
-    sample: StyleGAN2Sample
-
-
-class ACGANTrain(Group):
-    steps: PositiveInt
-    batch_size: Annotated[int, Field(ge=2)]
-    lr_generator: Positive
-    lr_discriminator: Positive
-    lr_decay: Share
-    beta1: Beta
-    beta2: Beta
-    ema_decay: Beta
-    objective: Literal["report", "logits"]
-    fake_class_weight: NonNegative
-    batch_norm_eps: Positive
-    precision: Precision
-    snapshots: NonNegativeInt
-
-
-class ACGANSample(Group):
-    per_class: PositiveInt
-    batch_norm: Literal["eval", "batch"]
-
-
-class ACGAN(Group):
-    dataset: Name
-    seeds: Seeds
-    train: ACGANTrain
-    sample: ACGANSample
-
-
-class Judge(Group):
-    dataset: Name
-    seed: NonNegativeInt
-    steps: PositiveInt
-    batch_size: PositiveInt
-    lr: Positive
-    lr_decay: Share
-    precision: Precision
-
-
-class Pair(Group):
-    source: Name
-    target: Name
-    max_source: PositiveInt | None
-    max_target: PositiveInt | None
-    source_augment: Literal["none", "jitter", "strong"]
-
-    @model_validator(mode="after")
-    def two_sides(self) -> "Pair":
-        if self.source == self.target:
-            raise ValueError(f"source and target are both {self.source}")
-        return self
-
-
-class PairImages(Group):
-    size: Literal[28]
-    validation: Annotated[float, Field(gt=0, lt=1)]
-    seed: NonNegativeInt
-
-
-class Common(Group):
-    batch_size: Annotated[int, Field(ge=2)]
-    lr: Positive
-    beta1: Beta
-    beta2: Beta
-    precision: Precision
-    snapshots: NonNegativeInt
-
-
-class Plain(Group):
-    steps: PositiveInt
-
-
-class Dann(Group):
-    steps: PositiveInt
-    lambda_steps: PositiveInt
-
-
-class Dsn(Group):
-    steps: PositiveInt
-    lambda_steps: PositiveInt
-    similarity_start: NonNegativeInt
-    weight_decay: NonNegative
-    lr_decay: Annotated[float, Field(gt=0, le=1)]
-    lr_decay_steps: PositiveInt
-    reconstruction_weight: NonNegative
-    difference_weight: NonNegative
-    similarity_weight: NonNegative
-
-    @model_validator(mode="after")
-    def lambda_rises(self) -> "Dsn":
-        if self.lambda_steps <= self.similarity_start:
-            raise ValueError(f"lambda_steps {self.lambda_steps} must come after similarity_start {self.similarity_start}")
-        return self
-
-
-class Adaptation(Group):
-    pairs: Annotated[dict[PairName, Pair], Field(min_length=1)]
-    methods: Annotated[list[MethodName], Field(min_length=1), AfterValidator(_different)]
-    seeds: Seeds
-    images: PairImages
-    common: Common
-    source_only: Plain
-    target_only: Plain
-    dann: Dann
-    dsn: Dsn
-
-
-class Embedding(Group):
-    points: Annotated[int, Field(ge=10)]
-    perplexity: Positive
-    seed: NonNegativeInt
-
-    @model_validator(mode="after")
-    def neighbours_are_there(self) -> "Embedding":
-        if self.perplexity >= 2 * self.points:
-            raise ValueError(f"perplexity {self.perplexity} must be below the {2 * self.points} points of both domains")
-        return self
-
-
-class Evaluation(Group):
-    extractors: Annotated[list[Literal["efficientnet_lite0"]], Field(min_length=1)]
-    batch_size: PositiveInt
-    neighbours: PositiveInt
-    splits: PositiveInt
-    kid_subsets: PositiveInt
-    kid_subset_size: Annotated[int, Field(ge=2)]
-    seed: NonNegativeInt
-
-
-class Params(Group):
-    """The whole of params.yaml."""
-
-    data: Data
-    stylegan2: StyleGAN2
-    acgan: ACGAN
-    judge: Judge
-    adaptation: Adaptation
-    embedding: Embedding
-    evaluation: Evaluation
-
-    @model_validator(mode="after")
-    def datasets_are_chosen(self) -> "Params":
-        chosen = self.data.datasets.model_fields_set
-        users = {
-            "stylegan2.dataset": self.stylegan2.dataset,
-            "acgan.dataset": self.acgan.dataset,
-            "judge.dataset": self.judge.dataset,
-        }
-        for name, pair in self.adaptation.pairs.items():
-            users |= {f"adaptation.pairs.{name}.source": pair.source, f"adaptation.pairs.{name}.target": pair.target}
-        for key, dataset in users.items():
-            if dataset not in chosen:
-                raise ValueError(f"{key} is {dataset}, which is not among data.datasets ({', '.join(sorted(chosen))})")
-            if dataset in FACES and key != "stylegan2.dataset":
-                raise ValueError(f"{key} is {dataset}, which holds faces where digits are needed")
-        return self
+# Far beyond any params file: more is a mistake, or meant to exhaust memory or the stack.
+BYTES, DEPTH = 256_000, 20
 
 
 def load(path: str | Path = "params.yaml") -> Params:
     """The validated params; UserError names the first key that is wrong."""
-    try:
-        content = yaml.load(Path(path).read_text(), Loader=_Loader)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: `cp presets/laptop.yaml params.yaml` restores the default") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no valid YAML: {error}") from None
+    return validated(_parsed(path), path)
+
+
+def validated(content: Any, path: str | Path = "params.yaml") -> Params:
+    """The params that `content` (what YAML made of the file `path`) is; UserError names the first key that is wrong."""
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"{path}: {_first(error)}") from None
+        raise UserError(f"{path}: {' '.join(_first(error).split())}") from None
 
 
 def read(*keys: str, path: str | Path = "params.yaml") -> list[Any]:
@@ -310,7 +38,7 @@ def read(*keys: str, path: str | Path = "params.yaml") -> list[Any]:
     Each stage calls it once, so that what it reads can be compared with what dvc.yaml declares.
     """
     params = load(path)
-    return [_select(params, key) for key in keys]
+    return [_select(params, key, path) for key in keys]
 
 
 def main() -> None:
@@ -319,46 +47,154 @@ def main() -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML with YAML 1.2's floats (`1e-05` is a number), and no key given twice."""
+    """PyYAML that takes plain words for numbers, null or booleans as YAML 1.2 and so DVC does: `1e-05` is a number, `no` a word.
+
+    What no params file needs is refused: a key given twice or that is no word, tags, aliases (their expansion can exhaust
+    the memory, and `dvc exp run -S` of one value would change others), and deep nesting. Numbers that YAML 1.1 and 1.2
+    read differently (017, 1_000, 1:30) stay words, which no number's key admits.
+    """
+
+    yaml_implicit_resolvers: dict = {}
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        event = self.peek_event()
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(f"line {line} repeats the value *{event.anchor}: write it out")
+        if event.tag:
+            raise yaml.YAMLError(f"line {line} has the tag {event.tag}: leave it out")
+        self.depth += 1
+        if self.depth > DEPTH:
+            raise yaml.YAMLError(f"line {line} is nested more than {DEPTH} levels deep")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
         for key, _ in node.value:
-            if not isinstance(key.value, str):
-                raise yaml.YAMLError(f"the key in line {key.start_mark.line + 1} is no word")
+            line = key.start_mark.line + 1
+            if key.tag != "tag:yaml.org,2002:str":
+                raise yaml.YAMLError(f"the key in line {line} is no word")
             if key.value in seen:
-                raise yaml.YAMLError(f"key {key.value!r} is given twice, again in line {key.start_mark.line + 1}")
+                raise yaml.YAMLError(f"key {key.value!r} is given twice, again in line {line}")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
-)
+for _tag, _pattern, _first_characters in (
+    ("null", r"(~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("bool", r"(true|True|TRUE|false|False|FALSE)$", list("tTfF")),
+    ("int", r"[-+]?(0|[1-9][0-9]*)$", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)$", list("-+.0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$", list("-+.0123456789")),
+    ("float", r"([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$", list("-+.")),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern, re.ASCII), _first_characters)
 
 
-def _select(params: Params, key: str) -> Any:
+def _parsed(path: str | Path) -> Any:
+    """What the file says, as dicts, lists, numbers and words; UserError where that is no YAML or none of ours."""
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(BYTES + 1)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: `cp presets/laptop.yaml params.yaml` restores the default") from None
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}") from None
+    if len(content) > BYTES:
+        raise UserError(f"{path} is larger than {BYTES} bytes, which no params file is")
+    try:
+        return yaml.load(content.decode("utf-8"), Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        place = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{path} is no valid YAML: {error.problem or error.context}{place}") from None
+    # A number of thousands of digits is Python's ValueError, as are bytes that are no UTF-8.
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _select(params: Params, key: str, path: str | Path) -> Any:
     value: Any = params
     for part in key.split("."):
-        found = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
-        if found is None and not (part in getattr(type(value), "model_fields", {}) and part in value.model_fields_set):
-            known = value if isinstance(value, dict) else value.model_fields_set
-            raise UserError(f"params.yaml has no {key} (known: {', '.join(sorted(known))})")
-        value = found
+        known = value if isinstance(value, dict) else value.model_fields_set if isinstance(value, BaseModel) else ()
+        if part not in known:
+            raise UserError(f"{path} has no {key}: {not_among(part, sorted(known))}")
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
     return value
 
 
 def _first(error: ValidationError) -> str:
-    problem = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
+    """The first problem; a key that is not known comes first, since it is why another is missing."""
+    problems = error.errors(include_url=False)
+    problem = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
+    location = [part for part in problem["loc"] if part != "[key]"]
+    key = ".".join(map(_shown_key, location))
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: there is no key {not_among(str(location[-1]), _group_at(location[:-1]).model_fields)}"
     if problem["type"] == "missing":
-        message = "is missing"
-    elif problem["type"] == "extra_forbidden":
-        message = "is not a known key"
-    elif problem["type"] != "value_error":
-        message = f"{message}, not {problem['input']!r}"
-    return f"{key}: {message}" if key else message
+        return f"{key}: is missing"
+    if problem["type"] == "value_error":
+        message = str(problem["ctx"]["error"])
+        return f"{key}: {message}" if key else message
+    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
+        names = re.findall("'([^']*)'", problem["ctx"]["expected"])
+        return f"{key}: is {not_among(problem['input'], names)}"
+    # A file without any group has no key to name.
+    return f"{f'{key}: ' if key else ''}is {_shown(problem['input'])}; {_wanted(problem)}"
+
+
+def _wanted(problem: dict[str, Any]) -> str:
+    """What a value must be, in the words that people use."""
+    context = {name: f"{limit:g}" if isinstance(limit, float) else limit for name, limit in problem.get("ctx", {}).items()}
+    phrase = _PHRASES.get(problem["type"])
+    return phrase.format(**context) if phrase else problem["msg"]
+
+
+_PHRASES = {
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "string_type": "must be a word",
+    "list_type": "must be a list",
+    "dict_type": "must be a group of keys",
+    "model_type": "must be a group of keys",
+    "literal_error": "must be {expected}",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "too_short": "must hold at least {min_length}",
+}
+
+
+def _group_at(location: list[str | int]) -> type[BaseModel]:
+    """The schema of the group at a place of the file."""
+    kind: Any = Params
+    for part in location:
+        kind = get_args(kind)[1] if get_origin(kind) is dict else kind.model_fields[part].annotation
+        kind = get_args(kind)[0] if isinstance(kind, UnionType) else kind
+    return kind
+
+
+def _shown(value: Any) -> str:
+    """A value of the file, short, on one line, and as YAML writes it."""
+    if isinstance(value, dict):
+        return "a group of keys" if value else "{}"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def _shown_key(part: str | int) -> str:
+    """A key or a list's index; one with odd characters can neither move the cursor nor break the line."""
+    text = str(part)
+    text = text if text.isprintable() and " " not in text else repr(text)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 if __name__ == "__main__":

@@ -4,34 +4,50 @@ import argparse
 import inspect
 import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from stages.runtime.files import write_json
-
-
-class UserError(Exception):
-    """Something the user can put right; its message is one line that says what is wrong and what to do."""
+from stages.runtime import interruption
+from stages.runtime.errors import UserError
+from stages.runtime.files import CannotWrite, reason, write_json
 
 
 def run(main: Callable[..., None]) -> None:
     """Call a stage's `main` with the words of the command line, and leave its time and memory in .timings/.
 
-    The arguments are main's own parameters, in order, converted by their annotations (str or int). A `UserError` becomes
-    one line on stderr and exit code 1; Ctrl-C one line and 130. Any other exception is a defect and keeps its traceback.
+    The arguments are main's own parameters, in order, converted by their annotations (str or int). A `UserError`, and whatever
+    the file system refuses, becomes one line on stderr and exit code 1; a signal one line and 128 plus its number (Ctrl-C: 130).
+    Any other exception is a defect and keeps its traceback.
     """
     arguments = _parse(main)
     started = time.perf_counter()
     try:
+        interruption.raise_interrupted()
+        interruption.end_with_dvc()
         main(**arguments)
+        sys.stdout.flush()
+        _record("-".join([name_of(main), *map(str, arguments.values())]), time.perf_counter() - started)
     except UserError as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
-    _record("-".join([name_of(main), *map(str, arguments.values())]), time.perf_counter() - started)
+        sys.exit(f"error: {_one_line(str(error))}")
+    except KeyboardInterrupt as error:
+        interruption.heed_no_more()
+        interruption.say(str(error) or "interrupted")
+        sys.exit(128 + getattr(error, "number", signal.SIGINT))
+    except BrokenPipeError:
+        # Whoever read the output has stopped; Python would complain of the rest once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        where = f"{_one_line(str(error.filename))}: " if error.filename else ""
+        sys.exit(f"error: {where}{reason(error)}")
+
+
+def _one_line(text: str) -> str:
+    """The words in one line, without what a terminal would take for commands."""
+    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
 
 
 def name_of(main: Callable[..., None]) -> str:
@@ -54,9 +70,10 @@ def _parse(main: Callable[..., None]) -> dict[str, str | int]:
 
 
 def _record(name: str, seconds: float) -> None:
-    """Write .timings/NAME.json: kept out of every DVC output, because it changes from run to run."""
+    """Write .timings/NAME.json: kept out of every DVC output, because it changes from run to run, and no stage fails for it."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    write_json(
-        Path(os.environ.get("TIMINGS_DIR", ".timings")) / f"{name}.json",
-        {"stage": name, "seconds": round(seconds, 2), "peak_bytes": peak},
-    )
+    path = Path(os.environ.get("TIMINGS_DIR", ".timings")) / f"{name}.json"
+    try:
+        write_json(path, {"stage": name, "seconds": round(seconds, 2), "peak_bytes": peak})
+    except CannotWrite as error:
+        interruption.say(f"note: {error}")

@@ -1,25 +1,35 @@
-"""The one training loop: progress, history, snapshots, resume, and a stop at the first NaN.
+"""The one training loop: progress, history, snapshots, resume, and a stop where a training diverges.
 
 A model to train is an `nn.Module` (`Trainable`) that holds everything it learns as parameters, buffers and optimisers, so
 that one checkpoint of these three is the whole state. The loop reads from top to bottom in `train`.
 """
 
 import math
-import signal
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from stages.runtime.files import replacing
+from stages.runtime.errors import UserError
+from stages.runtime.files import CannotWrite, replacing
+from stages.runtime.interruption import Deferred, Interrupted, say
 from stages.runtime.resume import ResumeState
 from stages.runtime.seeding import seed_step
-from stages.runtime.stage import UserError
+
+# A recorded value beyond this is divergence. Cross-entropies, hinge losses, penalties, scores and path lengths of trainings
+# that recover stay below a few thousand; fp32 would still take a while from here to infinity.
+LIMIT = 1e6
+# Values are looked at after so many steps at the latest: often enough to stop at once, rarely enough not to wait for the device.
+STEPS_BETWEEN_LOOKS = 20
+# Saving takes no more than this share of the time, whatever the model's size.
+SAVING_SHARE = 0.05
 
 
 class Trainable(nn.Module):
@@ -62,32 +72,43 @@ def train(
 ) -> Trained:
     """Train `model` for `steps` steps and return its history and `snapshots` equally spaced snapshots (the last at the end).
 
-    Values that `update` returns are averaged over each of `records` equal intervals; a NaN or infinity among these averages
-    stops the run with a UserError. Every `save_every_seconds` the whole state goes to `state`, from where an interrupted
-    run goes on; the caller clears it once its outputs are written. SIGINT and SIGTERM end the step, save, and stop.
+    Values that `update` returns are averaged over each of `records` equal intervals. One that is NaN, infinite or beyond LIMIT,
+    and weights that are not finite, stop the run with a UserError and are never saved. Every `save_every_seconds` the whole
+    state goes to `state`, from where an interrupted run goes on; the caller clears it once its outputs are written. Where it
+    can't be saved, this is said and training goes on. SIGINT, SIGTERM and SIGHUP end the step, save, and raise Interrupted.
     """
     snapshot_steps = spaced(steps, snapshots)
     record_steps = spaced(steps, records)
-    rows, kept, pending, done = _load(model, state)
-    progress = Progress(run, done, steps, images_per_step)
-    saved = time.monotonic()
-    with _Interruption() as interruption:
+    with state.held(), Deferred() as signals:
+        rows, kept, pending, done = _load(model, state)
+        saves = _Saves(model, state, done, save_every_seconds)
+        progress = Progress(run, done, steps, images_per_step)
+        step, stopping = done, False
         for step in range(done + 1, steps + 1):
             seed_step(seed, step)
-            pending.add(model.update(step))
+            pending.add(step, model.update(step))
+            last = step == steps
+            stopping = bool(signals.asked)
+            saving = stopping or saves.due() and not last
+            if step in record_steps or step % STEPS_BETWEEN_LOOKS == 0 or saving:
+                _stop_if_diverged(run, pending.look(), saves)
             if step in record_steps:
-                rows.append({"step": step, **pending.take(run)})
+                rows.append({"step": step, **pending.take()})
             if step in snapshot_steps:
                 kept[step] = {name: tensor.detach().cpu().clone() for name, tensor in model.snapshot().items()}
             progress.advance(step, rows)
-            due = step in record_steps and time.monotonic() - saved > save_every_seconds
-            if step < steps and (due or interruption.asked):
-                _save(model, state, rows, kept, pending, step)
-                saved = time.monotonic()
-            if step < steps and interruption.asked:
-                progress.close()
-                raise KeyboardInterrupt
-    progress.close()
+            if saving or last:
+                _stop_if_diverged(run, _no_number(model, step), saves)
+            if saving:
+                saves.save(step, rows, kept, pending)
+            if stopping:
+                break
+        progress.close()
+        if signals.asked:
+            if not stopping:
+                saves.save(steps, rows, kept, pending)
+            goes_on = f"the same command goes on from step {saves.step}" if saves.step else "no state could be saved"
+            raise Interrupted(signals.asked, f"{run}: stopped at step {step}; {goes_on}")
     return Trained(pd.DataFrame(rows), kept)
 
 
@@ -102,26 +123,88 @@ def write_history(path: str | Path, history: pd.DataFrame) -> None:
         history.to_csv(temporary, index=False, float_format="%.6g")
 
 
-class _Averages:
-    """Sums of the recorded values since the last recording, kept on the device until they are taken."""
+class _Pending:
+    """The values recorded since the last recording: on the device until they are looked at, then as numbers."""
 
-    def __init__(self, sums: dict[str, Tensor] | None = None, counts: dict[str, int] | None = None) -> None:
-        self.sums = sums or {}
-        self.counts = counts or {}
+    def __init__(self, numbers: dict[str, list[float]] | None = None) -> None:
+        self.numbers = numbers or {}
+        self.unseen: dict[str, list[tuple[int, Tensor]]] = {}
 
-    def add(self, values: dict[str, Tensor]) -> None:
+    def add(self, step: int, values: dict[str, Tensor]) -> None:
         for name, value in values.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value.double()
-            self.counts[name] = self.counts.get(name, 0) + 1
+            self.unseen.setdefault(name, []).append((step, value))
 
-    def take(self, run: str) -> dict[str, float]:
-        """The averages as numbers; UserError if one is not finite."""
-        means = {name: (total / self.counts[name]).item() for name, total in self.sums.items()}
-        self.sums, self.counts = {}, {}
-        for name, mean in means.items():
-            if not math.isfinite(mean):
-                raise UserError(f"{run}: {name} became {mean}; lower the learning rate or use precision fp32")
+    def look(self) -> tuple[int, str, float] | None:
+        """Step, name and value of the first one that a sound training would not give."""
+        found = []
+        for name, entries in self.unseen.items():
+            numbers = torch.stack([value for _, value in entries]).tolist()
+            self.numbers.setdefault(name, []).extend(numbers)
+            steps = (step for step, _ in entries)
+            found += [(step, name, number) for step, number in zip(steps, numbers, strict=True) if not abs(number) <= LIMIT]
+        self.unseen = {}
+        return min(found, key=lambda one: one[0], default=None)
+
+    def take(self) -> dict[str, float]:
+        """The averages of all that has been looked at; the next ones begin anew."""
+        means = {name: math.fsum(numbers) / len(numbers) for name, numbers in self.numbers.items()}
+        self.numbers = {}
         return means
+
+
+class _Saves:
+    """When the state was last saved, and saving it again."""
+
+    def __init__(self, model: Trainable, state: ResumeState, step: int, seconds: float) -> None:
+        self.model, self.state, self.step, self.seconds = model, state, step, seconds
+        self.wait, self.at = seconds, time.monotonic()
+
+    def due(self) -> bool:
+        return time.monotonic() - self.at > self.wait
+
+    def save(self, step: int, rows: list, kept: dict, pending: _Pending) -> None:
+        """Save the state after `step`; where that fails, the last good one stays, and it is said."""
+        began = time.monotonic()
+        loop = {"step": step, "rows": rows, "kept": kept, "pending": pending.numbers}
+        optimizers = {name: optimizer.state_dict() for name, optimizer in self.model.optimizers.items()}
+        try:
+            self.state.save({"loop": loop, "model": self.model.state_dict(), "optimizers": optimizers}, step)
+            self.step = step
+        except CannotWrite as error:
+            say(f"{self.state.run}: {error} (training goes on; what was saved last is step {self.step})")
+        self.at = time.monotonic()
+        self.wait = max(self.seconds, (self.at - began) / SAVING_SHARE) if self.seconds else 0.0
+
+
+def _stop_if_diverged(run: str, found: tuple[int, str, float] | None, saves: _Saves) -> None:
+    """UserError for the step, name and value that were found."""
+    if found is None:
+        return
+    step, name, value = found
+    good = f"the last good state, step {saves.step}, stays in {saves.state.folder}" if saves.step else "no state was saved before"
+    raise UserError(
+        f"{run}: {name} became {value:.3g} at step {step}: training has diverged ({good}) and would again with the same "
+        "params: lower the learning rate or use precision fp32, and run it again, which starts afresh"
+    )
+
+
+def _no_number(model: Trainable, step: int) -> tuple[int, str, float] | None:
+    """Step, name and a value of a tensor of the model or its optimisers that holds NaN or infinity."""
+    tensors = dict(model.state_dict())
+    for optimizer_name, optimizer in model.optimizers.items():
+        for number, entries in optimizer.state_dict()["state"].items():
+            tensors |= {f"{optimizer_name} optimiser's {key} {number}": value for key, value in entries.items()}
+    tensors = {name: value for name, value in tensors.items() if torch.is_tensor(value) and value.is_floating_point()}
+    by_device: dict[torch.device, list[str]] = {}
+    for name, value in tensors.items():
+        by_device.setdefault(value.device, []).append(name)
+    for names in by_device.values():
+        finite = torch.stack([tensors[name].isfinite().all() for name in names]).tolist()
+        for name, sound in zip(names, finite, strict=True):
+            if not sound:
+                value = tensors[name]
+                return step, name, value[~value.isfinite()][0].item()
+    return None
 
 
 class Progress:
@@ -133,7 +216,7 @@ class Progress:
         self.started = self.said = time.monotonic()
         self.bar = tqdm(total=steps, initial=done, desc=run, unit="step", leave=True) if sys.stderr.isatty() else None
         if done:
-            print(f"{run}: goes on from step {done}", file=sys.stderr)
+            say(f"{run}: goes on from step {done}")
 
     def advance(self, step: int, rows: list[dict[str, float]]) -> None:
         """Say that `step` is done; the newest row's values are shown."""
@@ -143,11 +226,9 @@ class Progress:
         elif time.monotonic() - self.said > self.seconds_between_lines or step == self.steps:
             self.said = time.monotonic()
             left = (self.said - self.started) / (step - self.done) * (self.steps - step)
-            print(
+            say(
                 f"{self.run}: step {step}/{self.steps} {_listed(rows)} "
-                f"{self._rate(step):.0f} images/s, {tqdm.format_interval(left)} left",
-                file=sys.stderr,
-                flush=True,
+                f"{self._rate(step):.0f} images/s, {tqdm.format_interval(left)} left"
             )
 
     def close(self) -> None:
@@ -163,35 +244,29 @@ def _listed(rows: list[dict[str, float]]) -> str:
     return " ".join(f"{name} {value:.3g}" for name, value in rows[-1].items() if name != "step") if rows else ""
 
 
-class _Interruption:
-    """While entered, SIGINT and SIGTERM only set `asked`, so that no step is torn in two."""
-
-    def __enter__(self) -> "_Interruption":
-        self.asked = False
-        self.previous = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-
-    def _ask(self, *_: object) -> None:
-        self.asked = True
-
-
-def _save(model: Trainable, state: ResumeState, rows: list, kept: dict, pending: _Averages, step: int) -> None:
-    optimizers = {name: optimizer.state_dict() for name, optimizer in model.optimizers.items()}
-    loop = {"step": step, "rows": rows, "kept": kept, "sums": pending.sums, "counts": pending.counts}
-    state.save({"loop": loop, "model": model.state_dict(), "optimizers": optimizers})
-
-
-def _load(model: Trainable, state: ResumeState) -> tuple[list[dict[str, float]], dict[int, dict[str, Tensor]], _Averages, int]:
+def _load(model: Trainable, state: ResumeState) -> tuple[list[dict[str, float]], dict[int, dict[str, Tensor]], _Pending, int]:
     """Put a saved state into the model; returns history rows, snapshots, unfinished averages and the step (0: none)."""
-    saved = state.load()
+    saved = state.load(lambda content: _misfit(content, model))
     if saved is None:
-        return [], {}, _Averages(), 0
+        return [], {}, _Pending(), 0
     model.load_state_dict(saved["model"])
     for name, optimizer in model.optimizers.items():
         optimizer.load_state_dict(saved["optimizers"][name])
     loop = saved["loop"]
-    return loop["rows"], loop["kept"], _Averages(loop["sums"], loop["counts"]), loop["step"]
+    return loop["rows"], loop["kept"], _Pending(loop["pending"]), loop["step"]
+
+
+def _misfit(saved: Any, model: Trainable) -> str | None:
+    """Why a saved state can't be this model's, found before any of it is put in: half a state would be worse than none."""
+    try:
+        shapes = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in saved["model"].items()}
+        groups = {name: [len(group["params"]) for group in one["param_groups"]] for name, one in saved["optimizers"].items()}
+        whole = {"step", "rows", "kept", "pending"} <= saved["loop"].keys()
+    except (KeyError, TypeError, AttributeError):
+        return "is no training's state"
+    expected = {name: [len(group["params"]) for group in one.param_groups] for name, one in model.optimizers.items()}
+    if not whole or groups != expected:
+        return "belongs to another training"
+    if shapes != {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in model.state_dict().items()}:
+        return "belongs to another model"
+    return None

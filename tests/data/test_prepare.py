@@ -11,8 +11,8 @@ import yaml
 from PIL import Image
 
 from stages.data import prepare
+from stages.runtime.errors import UserError
 from stages.runtime.images import load_split
-from stages.runtime.stage import UserError
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -22,6 +22,9 @@ def workspace(tmp_path, monkeypatch):
     """An empty working folder with the laptop's params, and a function that changes those of one data set."""
     monkeypatch.chdir(tmp_path)
     params = yaml.safe_load((REPOSITORY / "presets/laptop.yaml").read_text())
+    # StyleGAN2 asks more of its data set than those made here give.
+    params["data"]["folders"]["faces"] = "/faces"
+    params["stylegan2"]["dataset"] = "faces"
 
     def change(dataset, **values):
         params["data"]["datasets"][dataset] |= values

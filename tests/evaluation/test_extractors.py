@@ -1,6 +1,9 @@
 """The extractor reads real weights and nothing else, and sees each image by itself."""
 
 import pickle
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +13,25 @@ from efficientnet_lite_pytorch import EfficientNet
 
 from stages.data import fetch
 from stages.evaluation import extractors
-from stages.runtime.stage import UserError
+from stages.runtime.errors import UserError
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def lively(network: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """Random weights with batch-norm statistics that fit them, without which the activations would fade to nothing."""
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("weights")
-    network = EfficientNet.from_name("efficientnet-lite0").train()
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0
     with torch.no_grad():
-        network(torch.randn(8, 3, 224, 224))
-    torch.save(network.state_dict(), folder / "random.pth")
+        network.train()(images)
+    return network.state_dict()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("weights")
+    weights = lively(EfficientNet.from_name("efficientnet-lite0"), torch.randn(8, 3, 224, 224))
+    torch.save(weights, folder / "random.pth")
     return folder
 
 
@@ -81,6 +88,43 @@ def test_missing_weights_are_refused_in_one_line(tmp_path):
         extractors.load("efficientnet_lite0", tmp_path)
 
 
+def test_an_unknown_extractor_is_refused_with_those_there_are(tmp_path):
+    with pytest.raises(UserError, match=r"'vgg', which is not known \(efficientnet_lite0, inception, inception_torchvision\)"):
+        extractors.load("vgg", tmp_path)
+
+
+class Hostile:
+    """Pickled, it is a call of `Path.touch`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("container", ["zip", "legacy", "bare"])
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "inception"])
+def test_code_in_a_weights_file_is_refused_and_never_run(tmp_path, name, container):
+    touched = tmp_path / "touched"
+    if container == "bare":
+        (tmp_path / "weights.pth").write_bytes(pickle.dumps({"weight": Hostile(touched)}))
+    else:
+        torch.save({"weight": Hostile(touched)}, tmp_path / "weights.pth", _use_new_zipfile_serialization=container == "zip")
+    with pytest.raises(UserError, match=r"weights\.pth is damaged") as caught:
+        extractors.load(name, tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not touched.exists()
+
+
+@pytest.mark.slow
+def test_the_packaged_extractor_does_not_wait_for_torchvision():
+    code = "import sys, stages.evaluation.evaluate_stylegan2; sys.exit('torchvision' in sys.modules)"
+    root = Path(extractors.__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, timeout=120).returncode == 0
+
+
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("damage", ["cut", "empty", "other", "pickle", "names"])
 def test_damaged_weights_are_refused_in_one_line(folder, tmp_path, damage):
@@ -104,6 +148,7 @@ def test_the_published_weights_see_a_cat(tmp_path, monkeypatch):
     from skimage.data import chelsea
 
     if not list(Path("data/raw/efficientnet_lite0").glob("*.pth")):
+        shutil.copy("presets/laptop.yaml", tmp_path / "params.yaml")
         monkeypatch.chdir(tmp_path)
         fetch.main("efficientnet_lite0")
     logits = extractors.extract(extractors.load("efficientnet_lite0"), chelsea()[None], 1).logits

@@ -9,11 +9,11 @@ import yaml
 
 from stages.evaluation import evaluate_acgan, train_judge
 from stages.evaluation.judge import Judge, predict
-from stages.runtime import params
+from stages.runtime import params, schema
+from stages.runtime.errors import UserError
 from stages.runtime.files import read_json
 from stages.runtime.images import save_arrays
 from stages.runtime.seeding import seed_step
-from stages.runtime.stage import UserError
 from stages.runtime.weights import load_weights
 
 CPU = torch.device("cpu")
@@ -51,7 +51,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def settings(**changes) -> params.Judge:
+def settings(**changes) -> schema.Judge:
     return params.load(ROOT / "presets/laptop.yaml").judge.model_copy(update=TINY | changes)
 
 

@@ -64,6 +64,109 @@ def test_enlarging_convolution_equals_enlarging_then_convolving():
     torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-12)
 
 
+class PrintedGenerator(nn.Module):
+    """As PyTorch-GAN's acgan.py prints it, at 32x32 with three channels and a latent of 100."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.label_emb = nn.Embedding(10, 100)
+        self.l1 = nn.Sequential(nn.Linear(100, 128 * 8**2))
+        self.conv_blocks = nn.Sequential(
+            nn.BatchNorm2d(128),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(128, 128, 3, stride=1, padding=1),
+            nn.BatchNorm2d(128, 0.8),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(128, 64, 3, stride=1, padding=1),
+            nn.BatchNorm2d(64, 0.8),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(64, 3, 3, stride=1, padding=1),
+            nn.Tanh(),
+        )
+
+    def forward(self, noise: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        out = self.l1(torch.mul(self.label_emb(labels), noise))
+        return self.conv_blocks(out.view(out.shape[0], 128, 8, 8))
+
+
+class PrintedDiscriminator(nn.Module):
+    """As PyTorch-GAN's acgan.py prints it: its heads end in a sigmoid and a softmax."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = []
+        for before, after, norm in ((3, 16, False), (16, 32, True), (32, 64, True), (64, 128, True)):
+            layers += [nn.Conv2d(before, after, 3, 2, 1), nn.LeakyReLU(0.2, inplace=True), nn.Dropout2d(0.25)]
+            layers += [nn.BatchNorm2d(after, 0.8)] if norm else []
+        self.conv_blocks = nn.Sequential(*layers)
+        self.adv_layer = nn.Sequential(nn.Linear(128 * 2**2, 1), nn.Sigmoid())
+        self.aux_layer = nn.Sequential(nn.Linear(128 * 2**2, 10), nn.Softmax(dim=1))
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        out = self.conv_blocks(images)
+        out = out.view(out.shape[0], -1)
+        return self.adv_layer(out), self.aux_layer(out)
+
+
+def with_weights_of(printed: nn.Module, ours: nn.Module) -> nn.Module:
+    """The printed network with our weights, which come in the same order and shapes, and with biases that are not zero."""
+    for part in ours.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.normal_(part.bias)
+    names, values = list(printed.state_dict()), list(ours.state_dict().values())
+    printed.load_state_dict({name: value.clone() for name, value in zip(names, values, strict=True)})
+    return printed
+
+
+@pytest.fixture
+def double(monkeypatch):
+    """Everything in float64, also where our losses ask for float32."""
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    monkeypatch.setattr(torch.Tensor, "float", lambda tensor: tensor)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_generator_equals_the_printed_one_with_its_gradients(double, training):
+    ours = Generator(0.8)
+    printed = with_weights_of(PrintedGenerator(), ours)
+    latents, labels, weights = torch.randn(6, 100), torch.arange(6), torch.randn(6, 3, 32, 32)
+    found = []
+    for network in (ours.train(training), printed.train(training)):
+        images = network(latents, labels)
+        gradients = torch.autograd.grad((images * weights).sum(), list(network.parameters()))
+        found.append([images, *gradients, *network.buffers()])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_discriminator_under_the_reports_objective_equals_the_printed_one_with_its_gradients(double, real):
+    ours = Discriminator(0.8)
+    printed = with_weights_of(PrintedDiscriminator(), ours)
+    images, labels, found = torch.randn(6, 3, 32, 32).tanh(), torch.arange(6), []
+
+    def our_losses(pictures):
+        verdict, kind = ours(pictures)
+        return adversarial_loss(verdict, real), class_loss(kind, labels, "report")
+
+    def printed_losses(pictures):
+        validity, kind = printed(pictures)
+        return nn.BCELoss()(validity, torch.full((6, 1), float(real))), nn.CrossEntropyLoss()(kind, labels)
+
+    for network, losses in ((ours, our_losses), (printed, printed_losses)):
+        pictures = images.clone().requires_grad_()
+        torch.manual_seed(1)
+        adversarial, auxiliary = losses(pictures)
+        gradients = torch.autograd.grad((adversarial + auxiliary) / 2, [pictures, *network.parameters()])
+        found.append([adversarial, auxiliary, *gradients, *network.buffers()])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
 def test_adversarial_loss_is_the_binary_cross_entropy_of_the_sigmoid():
     logits = torch.tensor([-2.0, 0.0, 3.0])
     for real in (True, False):

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import nn
+from torchvision.utils import save_image
 
 from stages.generation.acgan import Generator
-from stages.generation.acgan_images import enlarge, reduce, render
+from stages.generation.acgan_images import enlarge, reduce, reduce_as_report, render
 from stages.runtime.device import to_uint8
 
 CPU = torch.device("cpu")
@@ -45,6 +46,32 @@ def test_reduced_images_are_pils():
 def test_a_flat_image_survives_both_ways():
     flat = np.full((1, 28, 28, 3), 77, dtype=np.uint8)
     assert np.array_equal(reduce(enlarge(flat, CPU).numpy()), flat)
+
+
+def test_the_studys_form_is_what_torchvision_saves_of_each_image_alone(tmp_path):
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)).tanh()
+    images[1] = images[1] * 0.3 + 0.2
+    images[3] = 0.5
+    stored = reduce_as_report(images)
+    assert stored.shape == (4, 28, 28, 3)
+    for image, ours in zip(images, stored, strict=True):
+        smaller = F.interpolate(image[None], size=(28, 28), mode="bilinear", align_corners=False, antialias=False)
+        save_image(smaller, tmp_path / "image.png", normalize=True)
+        theirs = np.asarray(Image.open(tmp_path / "image.png"))
+        assert np.abs(ours.astype(int) - theirs).max() <= 1
+        assert (ours == theirs).mean() > 0.999
+    assert [(image.min(), image.max()) for image in stored[:3]] == [(0, 255)] * 3
+    assert stored[3].max() < 10
+
+
+def test_rendering_in_the_studys_form_keeps_the_order_and_stretches_each_image():
+    torch.manual_seed(0)
+    generator, latents = Generator().eval(), torch.randn(30, 100)
+    expected = generator(latents, torch.arange(10).repeat_interleave(3)).detach()
+    images = render(generator, latents, form="report")
+    assert np.abs(images.astype(int) - reduce_as_report(expected)).max() <= 1
+    assert all(image.min() == 0 and image.max() == 255 for image in images)
+    assert not np.array_equal(images, render(generator, latents))
 
 
 @pytest.mark.parametrize("per_class", [1, 10, 13])

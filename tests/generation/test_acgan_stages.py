@@ -11,11 +11,11 @@ from stages.generation import sample_acgan, train_acgan
 from stages.generation.acgan import Generator
 from stages.generation.acgan_images import render
 from stages.generation.train_acgan import ACGAN
-from stages.runtime import params
+from stages.runtime import params, schema
+from stages.runtime.errors import UserError
 from stages.runtime.images import load_arrays, save_arrays
 from stages.runtime.resume import ResumeState
 from stages.runtime.seeding import seed_step
-from stages.runtime.stage import UserError
 from stages.runtime.training import train
 from stages.runtime.weights import read_weights
 
@@ -32,7 +32,7 @@ TINY = {
 }
 
 
-def settings(**changes) -> params.ACGANTrain:
+def settings(**changes) -> schema.ACGANTrain:
     return params.load(ROOT / "presets/laptop.yaml").acgan.train.model_copy(update=TINY | changes)
 
 
@@ -192,13 +192,18 @@ def test_stages_leave_weights_snapshots_history_and_ordered_samples(place):
     assert labels.tolist() == [label for label in range(10) for _ in range(3)]
 
 
-def test_samples_repeat_and_follow_the_seed_and_the_batch_norm_mode():
+def test_samples_repeat_and_follow_the_seed_and_the_params():
     torch.manual_seed(0)
     generator = Generator()
-    one, _ = sample_acgan.sample(generator, 0, 3, "eval")
-    assert np.array_equal(one, sample_acgan.sample(generator, 0, 3, "eval")[0])
-    assert not np.array_equal(one, sample_acgan.sample(generator, 1, 3, "eval")[0])
-    assert not np.array_equal(one, sample_acgan.sample(generator, 0, 3, "batch")[0])
+
+    def images(seed: int = 0, **changes) -> np.ndarray:
+        asked = {"per_class": 3, "batch_norm": "eval", "form": "clean"} | changes
+        return sample_acgan.sample(generator, seed, schema.ACGANSample(**asked))[0]
+
+    one = images()
+    assert np.array_equal(one, images())
+    for other in (images(seed=1), images(batch_norm="batch"), images(form="report")):
+        assert not np.array_equal(one, other)
 
 
 def test_samples_are_those_of_the_moving_average(place):

@@ -5,17 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from stages.generation import sample_stylegan2, train_stylegan2
 from stages.generation.train_stylegan2 import Training, ema_weight, image_size
-from stages.runtime import params, training
+from stages.runtime import params, schema, training
+from stages.runtime.errors import UserError
 from stages.runtime.images import load_arrays, save_arrays
 from stages.runtime.resume import ResumeState
-from stages.runtime.stage import UserError
 from stages.runtime.weights import read_weights
 
-NETWORK = params.StyleGAN2Network(latent_dim=16, capacity=2, fmap_max=16, attention_layers=[1], attention_heads=1)
-SETTINGS = params.StyleGAN2Train(
+NETWORK = schema.StyleGAN2Network(latent_dim=16, capacity=2, fmap_max=16, attention_layers=[1], attention_heads=1)
+SETTINGS = schema.StyleGAN2Train(
     steps=6,
     batch_size=4,
     accumulation=1,
@@ -39,7 +40,8 @@ SETTINGS = params.StyleGAN2Train(
     precision="fp32",
     snapshots=2,
 )
-SAMPLE = params.StyleGAN2Sample(count=60, psi=0.7, mean_latents=20)
+REPORT, CLEAN = schema.Sampling(count=7, psi=0.7), schema.Sampling(count=60, psi=1.0)
+SAMPLE = schema.StyleGAN2Sample(mean_latents=20, report=REPORT, clean=CLEAN)
 
 
 def faces(n: int = 10, size: int = 16) -> np.ndarray:
@@ -47,16 +49,27 @@ def faces(n: int = 10, size: int = 16) -> np.ndarray:
 
 
 def build(seed: int = 0, **changes: object) -> Training:
-    settings = params.StyleGAN2Train(**SETTINGS.model_dump() | changes)
+    settings = schema.StyleGAN2Train(**SETTINGS.model_dump() | changes)
     return Training(faces(), NETWORK, settings, seed, torch.device("cpu"))
 
 
 def trained(model: Training, folder: Path, steps: int = 6) -> training.Trained:
     state = ResumeState("test", [], [])
     state.folder = folder
-    return training.train(
-        model, run="test", seed=0, steps=steps, images_per_step=4, snapshots=2, state=state, records=steps, save_every_seconds=0
-    )
+    try:
+        return training.train(
+            model,
+            run="test",
+            seed=0,
+            steps=steps,
+            images_per_step=4,
+            snapshots=2,
+            state=state,
+            records=steps,
+            save_every_seconds=0,
+        )
+    finally:
+        state.release()
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -243,9 +256,15 @@ def test_the_stages_write_what_they_promise(stage: Path) -> None:
     assert not np.array_equal(sheets[0], sheets[1])
     assert (stage / "results/stylegan2-0/history.csv").exists()
     assert not list((stage / ".resume").glob("*"))
-    images, untrained = load_arrays("samples/stylegan2-0.npz", "images", "untrained")
-    assert images.shape == untrained.shape == (60, 16, 16, 3)
-    assert not np.array_equal(images, untrained)
+    names = ("report_images", "clean_images", "untrained_images")
+    report, clean, untrained = load_arrays("samples/stylegan2-0.npz", *names)
+    assert report.shape == (7, 16, 16, 3)
+    assert clean.shape == untrained.shape == (60, 16, 16, 3)
+    assert not np.array_equal(clean, untrained)
+
+
+def samples(name: str) -> np.ndarray:
+    return load_arrays("samples/stylegan2-0.npz", f"{name}_images")[0]
 
 
 def test_sampling_uses_the_averaged_networks_and_repeats_to_the_byte(stage: Path) -> None:
@@ -255,9 +274,11 @@ def test_sampling_uses_the_averaged_networks_and_repeats_to_the_byte(stage: Path
     weights = read_weights("models/stylegan2-0/weights.safetensors")
     model = build()
     model.load_state_dict(weights)
-    expected = sample_stylegan2.sample(model.average, SAMPLE, 0)
-    assert np.array_equal(load_arrays("samples/stylegan2-0.npz", "images")[0], expected)
-    assert not np.array_equal(sample_stylegan2.sample(model.faces, SAMPLE, 0), expected)
+    expected = sample_stylegan2.sample(model.average, SAMPLE, CLEAN, 0)
+    assert np.array_equal(samples("clean"), expected)
+    assert not np.array_equal(sample_stylegan2.sample(model.faces, SAMPLE, CLEAN, 0), expected)
+    truncated = sample_stylegan2.sample(model.average, SAMPLE, REPORT, 0)
+    assert np.array_equal(samples("report"), sample_stylegan2.through_jpeg(truncated))
     sample_stylegan2.main(0)
     assert (stage / "samples/stylegan2-0.npz").read_bytes() == first
 
@@ -265,20 +286,51 @@ def test_sampling_uses_the_averaged_networks_and_repeats_to_the_byte(stage: Path
 def test_untrained_samples_come_from_the_networks_that_training_began_with(stage: Path) -> None:
     train_stylegan2.main(0)
     sample_stylegan2.main(0)
-    expected = sample_stylegan2.sample(build().faces, SAMPLE, 0)
-    assert np.array_equal(load_arrays("samples/stylegan2-0.npz", "untrained")[0], expected)
+    expected = sample_stylegan2.sample(build().faces, SAMPLE, CLEAN, 0)
+    assert np.array_equal(samples("untrained"), expected)
+
+
+@pytest.mark.parametrize(("few", "many"), [("report", "clean"), ("clean", "report")])
+def test_images_of_one_number_show_the_same_latent_in_both_protocols(few: str, many: str) -> None:
+    counts = {few: schema.Sampling(count=7, psi=1.0), many: schema.Sampling(count=60, psi=1.0)}
+    settings = schema.StyleGAN2Sample(mean_latents=20, **counts)
+    model = build()
+    for name, parameter in model.faces.named_parameters():
+        if "noise" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    first, all_of_them = (sample_stylegan2.sample(model.faces, settings, counts[name], 0) for name in (few, many))
+    assert len(first) == 7 and len(all_of_them) == 60
+    assert np.array_equal(first, all_of_them[:7])
+
+
+def test_the_protocols_differ_by_truncation() -> None:
+    model = build()
+    report, clean = (sample_stylegan2.sample(model.faces, SAMPLE, protocol, 0) for protocol in (REPORT, CLEAN))
+    assert not np.array_equal(report, clean[:7])
+
+
+def test_an_image_goes_through_jpeg_as_pillow_saves_it_by_default(tmp_path: Path) -> None:
+    images = faces(3, 16)
+    through = sample_stylegan2.through_jpeg(images)
+    assert through.shape == images.shape and through.dtype == np.uint8
+    for image, decoded in zip(images, through, strict=True):
+        Image.fromarray(image).save(tmp_path / "face.jpg")
+        assert np.array_equal(decoded, np.asarray(Image.open(tmp_path / "face.jpg")))
+        Image.fromarray(image).save(tmp_path / "face.jpg", quality=75, subsampling="4:2:0")
+        assert np.array_equal(decoded, np.asarray(Image.open(tmp_path / "face.jpg")))
+        assert 5 < np.abs(decoded.astype(int) - image).mean() < 80
 
 
 def test_psi_of_zero_is_one_face_and_of_one_is_no_truncation() -> None:
     model = build()
     faces = model.faces
-    none = sample_stylegan2.sample(faces, SAMPLE.model_copy(update={"psi": 0.0}), 0)
+    none = sample_stylegan2.sample(faces, SAMPLE, schema.Sampling(count=60, psi=0.0), 0)
     assert (none == none[0]).all()
-    full = sample_stylegan2.sample(faces, SAMPLE.model_copy(update={"psi": 1.0}), 0)
+    full = sample_stylegan2.sample(faces, SAMPLE, CLEAN, 0)
     torch.manual_seed(0)
     train_stylegan2.seeding.seed_step(0, "sample")
     torch.randn(SAMPLE.mean_latents, 16)
-    latents = torch.randn(SAMPLE.count, 16)[:50]
+    latents = torch.randn(CLEAN.count, 16)[:50]
     with torch.no_grad():
         images = faces(latents, torch.rand(50, 16, 16))
     assert np.abs(full[:50].astype(int) - (images.clamp(0, 1) * 255).round().permute(0, 2, 3, 1).numpy()).max() <= 1

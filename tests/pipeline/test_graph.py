@@ -11,14 +11,21 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 from dvc.dependency import ParamsDependency
 from dvc.repo import Repo
 
 from stages.runtime import params
+from tests.pipeline.folders import of_folders
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
+# The smoke preset on a user's own images.
+FOLDERS = "folders"
+GRAPHS = [*PRESETS, FOLDERS]
 METHODS = "stages/adaptation/methods"
+# It refuses values and changes none, so that a new key in it needn't rerun what never reads it.
+SCHEMA = "stages/runtime/schema.py"
 
 
 @cache
@@ -31,7 +38,7 @@ def imported(file: str) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     files = {name.replace(".", "/") + ".py" for name in names if name.startswith("stages.")}
-    return frozenset(name for name in files if (ROOT / name).is_file())
+    return frozenset(name for name in files - {SCHEMA} if (ROOT / name).is_file())
 
 
 def closure(*files: str) -> set[str]:
@@ -45,6 +52,13 @@ def closure(*files: str) -> set[str]:
     return found
 
 
+def params_of(preset: str) -> str:
+    """The text of a preset, or of the one on a user's own images."""
+    if preset != FOLDERS:
+        return (ROOT / f"presets/{preset}.yaml").read_text()
+    return yaml.safe_dump(of_folders(yaml.safe_load(params_of("smoke")), Path("/faces"), Path("/digits")))
+
+
 @cache
 def graph(preset: str) -> dict[str, object]:
     """The graph's stages by name, as DVC reads them with a preset's params."""
@@ -53,7 +67,7 @@ def graph(preset: str) -> dict[str, object]:
         (folder / ".dvc").mkdir()
         (folder / ".dvc/config").write_text("[core]\n    no_scm = true\n")
         shutil.copy(ROOT / "dvc.yaml", folder)
-        shutil.copy(ROOT / f"presets/{preset}.yaml", folder / "params.yaml")
+        (folder / "params.yaml").write_text(params_of(preset))
         return {stage.name: stage for stage in Repo(folder).index.stages}
 
 
@@ -81,9 +95,9 @@ def needed(stage) -> set[str]:
 
 def pytest_generate_tests(metafunc):
     if "name" in metafunc.fixturenames:
-        metafunc.parametrize(("preset", "name"), [(preset, name) for preset in PRESETS for name in graph(preset)])
+        metafunc.parametrize(("preset", "name"), [(preset, name) for preset in GRAPHS for name in graph(preset)])
     if "group" in metafunc.fixturenames:
-        metafunc.parametrize("group", sorted({group_of(name) for name in graph("laptop")}))
+        metafunc.parametrize("group", sorted({group_of(name) for preset in GRAPHS for name in graph(preset)}))
 
 
 def test_a_stage_lists_the_code_that_it_imports(preset, name):
@@ -92,7 +106,7 @@ def test_a_stage_lists_the_code_that_it_imports(preset, name):
 
 
 def test_a_stage_lists_no_code_that_none_of_its_items_imports(group):
-    items = [stage for name, stage in graph("laptop").items() if group_of(name) == group]
+    items = [stage for preset in GRAPHS for name, stage in graph(preset).items() if group_of(name) == group]
     assert set().union(*map(code_of, items)) == set().union(*map(needed, items))
 
 
@@ -100,7 +114,8 @@ def test_a_stage_lists_the_params_that_it_reads(preset, name, monkeypatch, tmp_p
     monkeypatch.chdir(tmp_path)
     stage = graph(preset)[name]
     module, words = module_of(stage)
-    assert read_by(module, words, ROOT / f"presets/{preset}.yaml", monkeypatch) == declared(stage)
+    (tmp_path / "params.yaml").write_text(params_of(preset))
+    assert read_by(module, words, monkeypatch) == declared(stage)
 
 
 def test_seeds_and_pairs_name_the_items():
@@ -141,7 +156,9 @@ def test_rooms_import_only_what_flows_to_them(room):
             assert other.split("/")[1] in allowed, f"{file} imports {other}"
 
 
-@pytest.mark.parametrize("module", ["data.fetch", "data.prepare", "data.pair", "report.summarize", "report.page"])
+@pytest.mark.parametrize(
+    "module", ["data.fetch", "data.prepare", "data.import_folder", "data.pair", "report.summarize", "report.page"]
+)
 def test_stages_that_need_no_torch_do_not_import_it(module):
     code = f"import sys, stages.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120).returncode == 0
@@ -151,7 +168,7 @@ class Stop(Exception):
     pass
 
 
-def read_by(module: str, words: list[str], preset: Path, monkeypatch) -> set[str]:
+def read_by(module: str, words: list[str], monkeypatch) -> set[str]:
     """The keys that the stage's main asks for, recorded at its one call of `params.read`, which comes before all else."""
     stage = importlib.import_module(module)
     if "params.read(" not in inspect.getsource(stage):
@@ -159,7 +176,7 @@ def read_by(module: str, words: list[str], preset: Path, monkeypatch) -> set[str
     asked, original = set(), params.read
 
     def record(*keys):
-        original(*keys, path=preset)
+        original(*keys)
         asked.update(keys)
         raise Stop
 

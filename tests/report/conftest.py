@@ -1,4 +1,8 @@
-"""A small study's outputs: one pair, three methods and the bound, two seeds, as the other stages leave them."""
+"""A small study's outputs: three methods and the bound, two seeds, as the other stages leave them.
+
+`study` is on packaged data with one pair, `paper_study` has the data, pairs and extractors of the paper preset, SVHN out of a
+user's own folder.
+"""
 
 import shutil
 from pathlib import Path
@@ -8,18 +12,25 @@ import pandas as pd
 import pytest
 import yaml
 
-from stages.report import summarize
+from stages.report import style, summarize
 from stages.runtime.files import write_json
 from stages.runtime.images import save_arrays
 
 ROOT = Path(__file__).resolve().parents[2]
 PAIR = "syn-mnistm"
 ACCURACIES = {"source_only": (0.5, 0.54), "dann": (0.58, 0.6), "dsn": (0.61, 0.62), "target_only": (0.95, 0.97)}
-FIGURES = {
-    **{"fd": 200.0, "fd_floor": 60.0, "fd_train": 190.0, "fd_untrained": 1100.0, "fd_pca": 400.0, "kid": 0.5, "kid_std": 0.02},
-    **{"kid_floor": -0.001, "precision": 0.4, "recall": 0.1, "cs": 2.5, "cs_std": 0.1, "cs_real": 4.0},
-    **{"n_real": 80, "n_fake": 40, "n_floor": 40, "resize": "bilinear 224"},
-}
+OWN_FOLDER = "/home/someone/course/svhn"
+EXTRACTORS = {"efficientnet_lite0": ("fd", "cs"), "inception": ("fid", "is"), "inception_torchvision": ("fd", "is_torchvision")}
+
+
+def figures(extractor: str, protocol: str, seed: int) -> dict:
+    """An extractor's figures in one protocol; the report protocol's distance is 50 more, a further seed's 20 more."""
+    fd, cs = EXTRACTORS[extractor]
+    more = 20 * seed + (50 if protocol == "report" else 0)
+    found = {fd: 200.0 + more, f"{fd}_floor": 60.0, f"{fd}_train": 190.0, "kid": 0.5, "kid_std": 0.02, "kid_floor": -0.001}
+    found |= {"precision": 0.4, "recall": 0.1, cs: 2.5, f"{cs}_std": 0.1, f"{cs}_real": 4.0}
+    found |= {"n_real": 80, "n_fake": 1000 if protocol == "report" else 40, "n_floor": 40, "resize": "bilinear 224"}
+    return found if protocol == "report" else found | {f"{fd}_untrained": 1100.0, f"{fd}_pca": 400.0}
 
 
 def verdict(accuracy: float) -> dict:
@@ -40,13 +51,15 @@ def images(count: int, side: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
-def write_generation(seed: int) -> None:
+def write_generation(seed: int, extractors: list[str]) -> None:
     steps = np.array([5, 10])
-    save_arrays(f"samples/stylegan2-{seed}.npz", images=images(40, 8), untrained=images(40, 8))
+    drawn = {f"{name}_images": images(40, 8) for name in ("report", "clean", "untrained")}
+    save_arrays(f"samples/stylegan2-{seed}.npz", **drawn)
     save_arrays(f"results/stylegan2-{seed}/snapshots.npz", steps=steps, images=np.stack([images(32, 8)] * 2))
     history(f"stylegan2-{seed}", "loss_d", "loss_g", "d_real", "d_fake", "penalty", "path_length")
-    figures = FIGURES | {"fd": FIGURES["fd"] + 20 * seed}
-    write_json(f"results/stylegan2-{seed}/evaluation.json", {"protocols": {"clean": {"efficientnet_lite0": figures}}})
+    for extractor in extractors:
+        protocols = {name: figures(extractor, name, seed) for name in ("report", "clean")}
+        write_json(f"results/stylegan2-{seed}/evaluation-{extractor}.json", {"protocols": protocols})
     save_arrays(f"samples/acgan-{seed}.npz", images=images(100, 28), labels=np.repeat(np.arange(10), 10))
     save_arrays(f"results/acgan-{seed}/snapshots.npz", steps=steps, images=np.stack([images(100, 28)] * 2))
     history(f"acgan-{seed}", "loss_discriminator", "loss_generator", "accuracy_real", "accuracy_fake")
@@ -56,41 +69,63 @@ def write_generation(seed: int) -> None:
     )
 
 
-def write_adaptation(method: str, seed: int) -> None:
-    run = f"{PAIR}-{method}-{seed}"
+def write_adaptation(pair: str, method: str, seed: int) -> None:
+    run = f"{pair}-{method}-{seed}"
     curve = [{"step": step, "accuracy": ACCURACIES[method][seed] * step / 10} for step in (5, 10)]
     judged = {**verdict(ACCURACIES[method][seed]), "source_validation_accuracy": 0.96, "curve": curve}
     write_json(f"results/{run}/evaluation.json", judged)
     history(run, "class_loss", "lambda", "domain_loss") if method == "dann" else history(run, "class_loss", "class_accuracy")
 
 
-def write_embedding(method: str) -> None:
+def write_embedding(pair: str, method: str) -> None:
     generator = np.random.default_rng(1)
     labels = np.tile(np.arange(10), 4)
     table = pd.DataFrame({"index": range(40), "label": labels, "prediction": labels, "domain": ["source", "target"] * 20})
     table[["x", "y"]] = generator.normal(size=(40, 2)).round(4)
-    Path(f"results/{PAIR}-{method}").mkdir(parents=True)
-    table.to_csv(f"results/{PAIR}-{method}/embedding.csv", index=False)
+    Path(f"results/{pair}-{method}").mkdir(parents=True)
+    table.to_csv(f"results/{pair}-{method}/embedding.csv", index=False)
 
 
-def write_study() -> None:
-    """Everything that summarize reads, in the current folder."""
+def packaged() -> dict:
+    """The laptop preset with one pair."""
     content = yaml.safe_load((ROOT / "presets/laptop.yaml").read_text())
+    content["adaptation"]["pairs"] = {PAIR: content["adaptation"]["pairs"][PAIR]}
+    return content
+
+
+def official() -> dict:
+    """The paper preset, with SVHN out of a user's own folder."""
+    content = yaml.safe_load((ROOT / "presets/paper.yaml").read_text())
+    del content["data"]["datasets"]["svhn"]
+    content["data"]["folders"] = {"svhn": OWN_FOLDER}
+    return content
+
+
+def write_study(content: dict) -> None:
+    """Everything that summarize reads, in the current folder."""
     for section in ("stylegan2", "acgan", "adaptation"):
         content[section]["seeds"] = [0, 1]
-    content["adaptation"]["pairs"] = {PAIR: content["adaptation"]["pairs"]["syn-mnistm"]}
     content["adaptation"]["methods"] = ["source_only", "dann", "dsn"]
     Path("params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    save_arrays("data/prepared/orl.npz", test_images=images(40, 8))
+    save_arrays(f"data/prepared/{content['stylegan2']['dataset']}.npz", test_images=images(40, 8))
     judged = verdict(0.97)
     write_json("results/judge/evaluation.json", {"test_accuracy": judged["accuracy"], **judged})
     history("judge", "loss", "accuracy")
     for seed in (0, 1):
-        write_generation(seed)
+        write_generation(seed, content["evaluation"]["extractors"])
+    for pair in content["adaptation"]["pairs"]:
         for method in ACCURACIES:
-            write_adaptation(method, seed)
-    for method in ("source_only", "dann", "dsn"):
-        write_embedding(method)
+            for seed in (0, 1):
+                write_adaptation(pair, method, seed)
+        for method in ("source_only", "dann", "dsn"):
+            write_embedding(pair, method)
+
+
+def summarise_with_a_blank_picture() -> None:
+    """Run summarize, whose pictures take most of its time, with a single empty one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(summarize, "draw", lambda results, summary: iter([("faces", style.canvas()[0])]))
+        summarize.main()
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +134,7 @@ def summarised(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        write_study()
+        write_study(packaged())
         summarize.main()
     return folder
 
@@ -111,3 +146,13 @@ def study(summarised, tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("TIMINGS_DIR", ".timings")
     return folder
+
+
+@pytest.fixture
+def paper_study(tmp_path, monkeypatch) -> Path:
+    """The paper preset's study after summarize has run, its pictures left blank; it is the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TIMINGS_DIR", ".timings")
+    write_study(official())
+    summarise_with_a_blank_picture()
+    return tmp_path

@@ -7,11 +7,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import yaml
 
-from stages.report import page, reference
-from stages.report.timings import part_of
+from stages.report import page
+from stages.report.results import Study
+from stages.report.timings import part_of, stage_names
+from stages.runtime import params
+from stages.runtime.errors import UserError
 from stages.runtime.files import write_json
-from stages.runtime.stage import UserError
+from tests.report.conftest import OWN_FOLDER, summarise_with_a_blank_picture, write_generation
 
 VOID = {"meta", "img", "link", "br"}
 
@@ -48,7 +52,7 @@ def made() -> Reader:
 def test_the_page_holds_all_pictures_and_fetches_nothing(study):
     reader = made()
     pictures = [address for address in reader.addresses if not address.startswith("#")]
-    assert len(pictures) == len(list(Path("plots").iterdir())) == reader.tags.count("img")
+    assert len(pictures) == len(list(Path("plots").glob("*.png"))) == reader.tags.count("img")
     assert all(address.startswith("data:image/png;base64,") for address in pictures)
     assert not {"script", "link", "iframe", "object"} & set(reader.tags)
     style = re.search("<style>(.*?)</style>", Path("report/index.html").read_text(), re.DOTALL)[1]
@@ -57,7 +61,14 @@ def test_the_page_holds_all_pictures_and_fetches_nothing(study):
 
 def test_the_parts_come_in_the_studys_order(study):
     text = made().text
-    titles = ("The study’s own", "StyleGAN2: faces", "ACGAN: digits", "The judge ", "Domain adaptation:", "t-SNE of the codes")
+    titles = (
+        "Beside the study’s own",
+        "StyleGAN2: faces",
+        "ACGAN: digits",
+        "The judge ",
+        "Domain adaptation:",
+        "t-SNE of the codes",
+    )
     places = [text.index(title) for title in titles]
     assert places == sorted(places)
 
@@ -70,14 +81,67 @@ def test_means_and_spreads_of_the_summary_are_shown(study):
 
 def test_other_data_is_said_not_to_be_comparable(study):
     text = made().text
-    assert "not comparable with ours" in text and "study 57.99" not in text
-    assert "57.99" in text and "28.16" in text
+    assert "Packaged data sets are stand-ins, here mfeat, mnistm, orl, syn" in text
+    assert "figures on them can’t be compared with the study’s" in " ".join(text.split())
+    assert "57.99" in text and "28.16" in text and "study 58.0" not in text
 
 
-def test_the_studys_figure_stands_under_ours_where_the_pair_is_the_same(study, monkeypatch):
-    monkeypatch.setattr(reference, "ADAPTATION", {"syn-mnistm": (0.4, 0.5799, 0.6, 0.9)})
+def test_the_studys_figure_stands_under_ours_where_the_pair_is_the_same(paper_study):
     text = made().text
-    assert "study 58.0" in text and "not comparable with ours" not in text
+    assert "study 58.0" in text and "stand-ins" not in text
+
+
+def test_the_page_and_the_summary_table_say_the_same(paper_study):
+    text = " ".join(made().text.split())
+    for row in Path("plots/summary.md").read_text().splitlines():
+        if row.startswith("| ") and "---" not in row and "| figure" not in row:
+            name, data, *figures = [cell.strip().replace("\\", "") for cell in row.strip("|").split(" | ")]
+            assert f"{name} {data} {' '.join(figures)}" in text
+
+
+def test_each_extractor_has_a_table_of_both_protocols_with_floors_and_numbers_of_images(paper_study):
+    text = " ".join(made().text.split())
+    assert "On inception " in text and "On inception_torchvision " in text and "(is_torchvision) 2.50 2.50" in text
+    for row in (
+        "Fréchet distance to the test images (fid) 260.0 ± 14 210.0 ± 14",
+        "Fréchet distance to the test images (fd) 260.0 ± 14 210.0 ± 14",
+        "its floor 60.00 60.00",
+        "of the untrained networks – 1100.0",
+        "Generated images 1,000 40",
+        "Real test images 80 80",
+    ):
+        assert row in text
+
+
+def test_three_extractors_fit_on_the_page(study):
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    content["evaluation"]["extractors"] = ["inception", "efficientnet_lite0", "inception_torchvision"]
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    for seed in (0, 1):
+        write_generation(seed, content["evaluation"]["extractors"])
+    summarise_with_a_blank_picture()
+    text = made().text
+    assert text.index("On inception ") < text.index("On efficientnet_lite0") < text.index("On inception_torchvision")
+
+
+def test_a_users_own_folder_is_named_and_its_place_is_not(paper_study):
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    content["data"]["mirror"] = "http://mirror.example.org/secret"
+    content["data"]["folders"] |= {"digits": "/a: 'quoted' # place/æ"}
+    Path("params.yaml").write_text(yaml.safe_dump(content, allow_unicode=True))
+    reader = made()
+    html = Path("report/index.html").read_text(encoding="utf-8")
+    assert "svhn own folder" in " ".join(reader.text.split())
+    for place in (OWN_FOLDER, "mirror.example.org", "quoted"):
+        assert place not in html
+    assert yaml.safe_load(page.without_places(Path("params.yaml").read_text())) == content | {
+        "data": content["data"] | {"mirror": "(not shown)", "folders": {"svhn": "(not shown)", "digits": "(not shown)"}}
+    }
+
+
+def test_without_own_folders_and_mirror_the_params_are_shown_as_they_are(study):
+    text = Path("params.yaml").read_text()
+    assert page.without_places(text) == text
 
 
 def test_times_of_this_studys_stages_are_shown_and_of_no_others(study):
@@ -88,6 +152,19 @@ def test_times_of_this_studys_stages_are_shown_and_of_no_others(study):
     text = " ".join(made().text.split())
     assert "StyleGAN2 10 min 2.50 GB 1" in text and "adaptation 2 min 1.00 GB 1" in text and "all 12 min 2.50 GB 2" in text
     assert "old-pair" not in text
+
+
+def test_every_stage_of_the_graph_has_its_name_among_the_timed(paper_study):
+    study = Study(*params.read(*Study.KEYS))
+    names = set(stage_names(study))
+    assert {
+        "data.import_folder-svhn",
+        "data.prepare-celeba",
+        "evaluation.statistics-inception",
+        "evaluation.evaluate_stylegan2-1-inception_torchvision",
+        "generation.sample_stylegan2-0",
+    } <= names
+    assert "data.prepare-svhn" not in names
 
 
 def test_without_times_the_page_says_so(study):
@@ -152,7 +229,9 @@ def test_durations_are_said_as_people_say_them(seconds, shown):
 @pytest.mark.parametrize(
     "stage, part",
     [
-        ("evaluation.evaluate_stylegan2-0", "StyleGAN2"),
+        ("evaluation.evaluate_stylegan2-0-inception", "StyleGAN2"),
+        ("evaluation.statistics-inception", "StyleGAN2"),
+        ("data.import_folder-mydigits", "data"),
         ("generation.sample_acgan-0", "ACGAN"),
         ("evaluation.train_judge", "judge"),
         ("adaptation.train-a-b-dann-0", "adaptation"),

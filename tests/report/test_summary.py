@@ -5,18 +5,31 @@ import shutil
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
-from stages.report import summarize
+from stages.report import sheets, summarize
+from stages.report.results import Results, Study
 from stages.report.summary import spread
+from stages.runtime import params
+from stages.runtime.errors import UserError
 from stages.runtime.files import write_json
-from stages.runtime.stage import UserError
+from stages.runtime.images import save_arrays
 
 PAIR = "syn-mnistm"
 PICTURES = {
-    *("faces", "faces_progress", "training_stylegan2", "digits", "digits_progress", "training_acgan", "training_judge"),
+    *(
+        "faces",
+        "faces_clean",
+        "faces_progress",
+        "training_stylegan2",
+        "digits",
+        "digits_progress",
+        "training_acgan",
+        "training_judge",
+    ),
     *("judge_classes", "confusion_judge", "accuracy", "accuracy_curves", f"training_{PAIR}", f"confusion_{PAIR}"),
     *(f"tsne_{PAIR}_{method}" for method in ("source_only", "dann", "dsn")),
 }
@@ -44,11 +57,9 @@ def test_the_summary_has_the_figures_of_every_part(study):
     found = summary()
     assert found["adaptation"][PAIR]["dann"]["accuracy"] == {"mean": 0.59, "std": pytest.approx(0.01414, abs=1e-5), "n": 2}
     assert list(found["adaptation"][PAIR]) == ["source_only", "dann", "dsn", "target_only"]
-    assert found["stylegan2"]["clean"]["efficientnet_lite0"]["fd"] == {
-        "mean": 210.0,
-        "std": pytest.approx(14.142, abs=1e-3),
-        "n": 2,
-    }
+    for protocol, mean in (("report", 260.0), ("clean", 210.0)):
+        fd = found["stylegan2"][protocol]["efficientnet_lite0"]["fd"]
+        assert fd == {"mean": mean, "std": pytest.approx(14.142, abs=1e-3), "n": 2}
     assert found["acgan"]["judge_accuracy"] == {"mean": pytest.approx(0.86), "std": pytest.approx(0.01414, abs=1e-5), "n": 2}
     assert found["judge"]["test_accuracy"] == 0.97
 
@@ -57,14 +68,34 @@ def test_counts_and_words_are_no_metrics(study):
     faces = summary()["stylegan2"]["clean"]["efficientnet_lite0"]
     assert {"fd", "fd_floor", "fd_train", "fd_untrained", "fd_pca", "kid", "precision", "recall", "cs"} <= faces.keys()
     assert not {"resize", "n_real", "n_fake", "n_floor"} & faces.keys()
+    assert not {"fd_untrained", "fd_pca"} & summary()["stylegan2"]["report"]["efficientnet_lite0"].keys()
+
+
+def test_every_extractor_is_in_the_summary_under_both_protocols(paper_study):
+    found = summary()["stylegan2"]
+    assert list(found) == ["report", "clean"]
+    for extractors in found.values():
+        assert list(extractors) == ["inception", "inception_torchvision"]
+        assert {"fid", "is"} <= extractors["inception"].keys() and "fd" not in extractors["inception"]
+        assert {"fd", "is_torchvision"} <= extractors["inception_torchvision"].keys()
 
 
 def test_every_picture_is_drawn_and_is_a_png_without_a_date(study):
-    assert {path.stem for path in Path("plots").iterdir()} == PICTURES
-    for path in Path("plots").iterdir():
+    assert {path.stem for path in Path("plots").glob("*.png")} == PICTURES
+    for path in Path("plots").glob("*.png"):
         with Image.open(path) as picture:
             assert picture.format == "PNG" and picture.width > 300
             assert not {"Software", "Creation Time"} & picture.info.keys()
+
+
+def test_the_faces_of_each_protocol_are_its_own_samples(study, monkeypatch):
+    shown = []
+    monkeypatch.setattr(sheets, "faces", lambda generated, real, protocol: shown.append((protocol, generated)))
+    report, clean = np.zeros((40, 8, 8, 3), np.uint8), np.ones((40, 8, 8, 3), np.uint8)
+    save_arrays("samples/stylegan2-0.npz", report_images=report, clean_images=clean, untrained_images=clean)
+    pictures = summarize.draw_faces(Results(Study(*params.read(*Study.KEYS))))
+    assert [name for name, _ in (next(pictures), next(pictures))] == ["faces", "faces_clean"]
+    assert [(protocol, int(images.max())) for protocol, images in shown] == [("report", 0), ("clean", 1)]
 
 
 def test_the_same_results_give_the_same_bytes_and_pictures_of_other_runs_go(study):
@@ -74,7 +105,8 @@ def test_the_same_results_give_the_same_bytes_and_pictures_of_other_runs_go(stud
     assert {path.name: path.read_bytes() for path in [*Path("plots").iterdir(), Path("metrics/summary.json")]} == before
 
 
-def test_runs_that_the_params_no_longer_name_are_left_out(study):
+def test_runs_that_the_params_no_longer_name_are_left_out(study, monkeypatch):
+    monkeypatch.setattr("stages.report.style.save", lambda figure, path: plt.close(figure))
     change("adaptation", methods=["source_only"], seeds=[1])
     write_json("results/not-listed-0/evaluation.json", {"accuracy": 0})
     summarize.main()
@@ -87,7 +119,7 @@ def test_runs_that_the_params_no_longer_name_are_left_out(study):
 @pytest.mark.parametrize(
     "path, content, complaint",
     [
-        ("results/stylegan2-1/evaluation.json", None, "is missing"),
+        ("results/stylegan2-1/evaluation-efficientnet_lite0.json", None, "is missing"),
         ("results/judge/evaluation.json", "{", "is damaged"),
         (f"results/{PAIR}-dann-0/history.csv", None, "is missing"),
         (f"results/{PAIR}-dann-0/history.csv", "", "is damaged"),

@@ -1,12 +1,16 @@
+import errno
 import os
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stages.runtime.files import read_json, replacing, sha256, write_json
+from stages.runtime.errors import UserError
+from stages.runtime.files import CannotWrite, read_json, replacing, sha256, write_json
 from stages.runtime.images import load_arrays, load_split, save_arrays
-from stages.runtime.stage import UserError
 
 
 def test_a_failing_writer_leaves_the_old_file_and_nothing_beside_it(tmp_path):
@@ -17,6 +21,82 @@ def test_a_failing_writer_leaves_the_old_file_and_nothing_beside_it(tmp_path):
         raise RuntimeError
     assert target.read_text() == "old"
     assert os.listdir(tmp_path) == ["out.txt"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO])
+def test_what_the_file_system_refuses_is_one_line_with_the_path_and_what_to_do(tmp_path, number):
+    with pytest.raises(CannotWrite) as raised, replacing(tmp_path / "out.txt") as temporary:
+        temporary.write_text("half")
+        raise OSError(number, os.strerror(number))
+    said = str(raised.value)
+    assert said.startswith(f"{tmp_path}/out.txt can't be written: {os.strerror(number).lower()}: ") and "\n" not in said
+    assert len(said.rpartition(": ")[2]) > 10
+    assert not os.listdir(tmp_path)
+
+
+def test_a_folder_where_a_file_should_be_and_the_other_way_round_are_said(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(CannotWrite, match="folder can't be written: is a directory: .* move it away"):
+        write_json(tmp_path / "folder", {})
+    write_json(tmp_path / "file", {})
+    with pytest.raises(CannotWrite, match="a file stands where a folder is needed"):
+        write_json(tmp_path / "file/below/out.json", {})
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_every_writer_stops_at_a_limit_with_one_line(tmp_path):
+    program = f"""
+import resource, sys
+sys.path.insert(0, {str(Path(__file__).resolve().parents[2])!r})
+import numpy as np, pandas as pd, torch
+from stages.runtime.files import CannotWrite, write_json
+from stages.runtime.images import save_arrays
+from stages.runtime.training import write_history
+from stages.runtime.weights import save_weights
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+writers = dict(
+    a=lambda path: write_json(path, list(range(1000))),
+    b=lambda path: save_arrays(path, images=np.zeros((9, 9, 9, 3), np.uint8)),
+    c=lambda path: save_weights(path, dict(weight=torch.zeros(1000))),
+    d=lambda path: write_history(path, pd.DataFrame(dict(step=range(1000)))),
+)
+for suffix, (name, write) in zip((".json", ".npz", ".safetensors", ".csv"), writers.items()):
+    try:
+        write(name + suffix)
+    except CannotWrite as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        f"{name} can't be written" for name in ("a.json", "b.npz", "c.safetensors", "d.csv")
+    ]
+    assert all("file too large: raise the limit" in line for line in lines)
+    assert not os.listdir(tmp_path)
+
+
+def test_leftovers_of_killed_writers_go_and_those_of_living_ones_stay(tmp_path):
+    (tmp_path / ".out-abcdefgh.txt").write_text("left")
+    (tmp_path / ".out-too-abcdefgh.txt").write_text("another file's")
+    with replacing(tmp_path / "out.txt") as first:
+        assert not (tmp_path / ".out-abcdefgh.txt").exists()
+        first.write_text("first")
+        with replacing(tmp_path / "out.txt") as second:
+            assert first.exists()
+            second.write_text("second")
+        assert (tmp_path / "out.txt").read_text() == "second"
+    assert (tmp_path / "out.txt").read_text() == "first"
+    assert sorted(os.listdir(tmp_path)) == [".out-too-abcdefgh.txt", "out.txt"]
+
+
+def test_a_file_and_then_its_folder_reach_the_disk(tmp_path, monkeypatch):
+    order = []
+    monkeypatch.setattr(os, "fsync", lambda handle: order.append(stat.S_ISDIR(os.fstat(handle).st_mode)))
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda *paths: order.append("replaced") or replace(*paths))
+    write_json(tmp_path / "out.json", {})
+    assert order == [False, "replaced", True]
 
 
 def test_a_replaced_file_is_readable_by_whom_the_umask_allows(tmp_path):
@@ -52,12 +132,12 @@ def test_the_same_arrays_give_the_same_bytes(tmp_path):
         ({"train_images": np.zeros((0, 3, 3, 3), np.uint8)}, "is empty"),
         ({"train_images": np.zeros((2, 3, 3, 2), np.uint8)}, "must be uint8"),
         ({"train_images": np.zeros((2, 3, 3, 3), np.uint8), "train_labels": np.zeros(2)}, "must be int64"),
-        ({"train_images": np.zeros((2, 3, 3, 3), np.uint8), "train_labels": np.zeros(3, np.int64)}, "2 train images but 3"),
+        ({"train_images": np.zeros((2, 3, 3, 3), np.uint8), "train_labels": np.zeros(3, np.int64)}, "2 images but 3"),
         ({"other": np.zeros(1)}, "no array"),
     ],
 )
 def test_arrays_of_another_form_are_refused_by_name(tmp_path, arrays, words):
-    save_arrays(tmp_path / "a.npz", **arrays)
+    save_arrays(tmp_path / "a.npz", **{"train_labels": np.zeros(2, np.int64)} | arrays)
     with pytest.raises(UserError, match=words):
         load_split(tmp_path / "a.npz", "train")
 

@@ -1,10 +1,15 @@
+import copy
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from stages.runtime import params
-from stages.runtime.stage import UserError
+from stages.runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 EMPTY = object()
@@ -58,47 +63,307 @@ def test_the_default_is_the_laptop_preset():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"judge__stepz": 1}, "judge.stepz: is not a known key"),
+        ({"judge__stepz": 1}, "judge.stepz: there is no key 'stepz'; did you mean 'steps'? ("),
         ({"judge__steps": None}, "judge.steps: is missing"),
-        ({"judge__steps": "many"}, "judge.steps: .*not 'many'"),
-        ({"judge__steps": 1.5}, "judge.steps: .*not 1.5"),
-        ({"judge__steps": True}, "judge.steps: .*not True"),
-        ({"judge__steps": 0}, "judge.steps: .*not 0"),
-        ({"judge__lr": float("nan")}, "judge.lr: .*not nan"),
-        ({"judge__lr": float("inf")}, "judge.lr: .*not inf"),
-        ({"judge__dataset": "celebA"}, "judge.dataset: .*celebA"),
-        ({"judge__dataset": "celeba"}, "judge.dataset is celeba, which is not among data.datasets"),
-        ({"stylegan2__seeds": []}, "stylegan2.seeds: "),
-        ({"stylegan2__train__accumulation": 5}, r"stylegan2.train: batch_size \d+ can't be split into 5"),
-        ({"stylegan2__seeds": [0, 1, 0]}, "stylegan2.seeds: names something twice"),
-        ({"adaptation__methods": ["dann", "dann"]}, "adaptation.methods: names something twice"),
-        ({"adaptation__pairs": {}}, "adaptation.pairs: "),
+        ({"judge__steps": "many"}, "judge.steps: is 'many'; must be a whole number"),
+        ({"judge__steps": 1.5}, "judge.steps: is 1.5; must be a whole number"),
+        ({"judge__steps": True}, "judge.steps: is true; must be a whole number"),
+        ({"judge__steps": 0}, "judge.steps: is 0; must be more than 0"),
+        ({"judge__steps": 10**400}, "judge.steps: is 1000"),
+        ({"judge__lr": float("nan")}, "judge.lr: is nan; must be a finite number"),
+        ({"judge__lr": float("inf")}, "judge.lr: is inf; must be a finite number"),
+        ({"judge__lr": "small"}, "judge.lr: is 'small'; must be a number"),
+        ({"judge__precision": "fp23"}, "judge.precision: is 'fp23'; did you mean 'fp32'? (fp32, bf16)"),
+        ({"judge__dataset": "mnist"}, "judge.dataset is 'mnist'; did you mean 'mnistm'? (mfeat, mnistm, orl, syn)"),
+        ({"judge__dataset": "celeba"}, "judge.dataset is celeba, which is neither among data.datasets nor data.folders"),
+        ({"judge__dataset": "orl"}, "judge.dataset is orl, which holds faces"),
+        ({"judge__dataset": "syn"}, "judge.dataset is syn, whose side of 32 (data.datasets.syn.size) must be 28"),
+        ({"acgan__dataset": "syn"}, "acgan.dataset is syn, whose side of 32 (data.datasets.syn.size) must be 28"),
+        ({"data__datasets__mnist": {"seed": 0}}, "data.datasets.mnist: there is no key 'mnist'; did you mean 'mnistm'?"),
         ({"data__datasets__orl": EMPTY}, "data.datasets: orl is empty"),
+        ({"data__datasets__mnistm__source": "offical"}, "data.datasets.mnistm.source: is 'offical'; did you mean 'official'?"),
+        ({"data__folders": {"My": "/x"}}, "data.folders.My: a name is a letter and up to 63 more of a-z"),
+        ({"data__folders": {"n" * 65: "/x"}}, "a name is a letter and up to 63 more"),
+        ({"data__folders": {"a-b": "/x"}}, "data.folders.a-b: a name is a letter"),
+        ({"data__folders": {"mine": "x"}}, "data.folders.mine: is 'x'; must be the absolute path of a folder"),
+        ({"data__folders": {"mine": "/"}}, "data.folders.mine: is '/'; must be the absolute path of a folder"),
+        ({"data__folders": {"mine": "/a\nb"}}, "data.folders.mine: is '/a\\nb'; must be"),
+        ({"data__folders": {"mine": 3}}, "data.folders.mine: is 3; must be a word"),
+        ({"data__folders": {"orl": "/x"}}, "data: orl stands both in datasets and in folders"),
+        ({"data__mirror": "mirror"}, "data.mirror: is 'mirror'; must be /PATH, file:/PATH, http://HOST or https://HOST"),
+        (
+            {"data__mirror": "HTTP://host/"},
+            "data.mirror: is 'HTTP://host/'; must be /PATH, file:/PATH, http://HOST or https://HOST, in small",
+        ),
+        ({"data__mirror": "ftp://host/"}, "data.mirror: is 'ftp://host/'; must be"),
+        ({"data__mirror": "http:///x"}, "data.mirror: is 'http:///x'; must be"),
+        ({"data__mirror": "http://[::1"}, "data.mirror: is 'http://[::1' (Invalid IPv6 URL); must be"),
+        ({"data__mirror": "http://host:99999"}, "data.mirror: is 'http://host:99999' (Port out of range"),
+        ({"data__mirror": "file:there"}, "data.mirror: is 'file:there'; must be"),
+        ({"data__mirror": "http://h/?a=1"}, "? and # can't stand in it"),
+        ({"data__mirror": "https://me:secret@host/"}, "data.mirror: holds a user's name or password"),
+        ({"stylegan2__seeds": []}, "stylegan2.seeds: is a list of 0; must hold at least 1"),
+        ({"stylegan2__seeds": [0, 1, 0]}, "stylegan2.seeds: names 0 twice"),
+        ({"stylegan2__seeds": [-1]}, "stylegan2.seeds.0: is -1; must be at least 0"),
+        ({"stylegan2__dataset": "mnistm"}, "stylegan2.dataset is mnistm, whose side of 28 (fixed) is no power of two"),
+        (
+            {"data__datasets__orl__size": 48},
+            "stylegan2.dataset is orl, whose side of 48 (data.datasets.orl.size) is no power of two",
+        ),
+        ({"stylegan2__network__attention_layers": [1, 5]}, "stylegan2.network.attention_layers: [1, 5] go beyond the 4 blocks"),
+        ({"stylegan2__network__attention_layers": [1, 1]}, "stylegan2.network.attention_layers: names 1 twice"),
+        ({"stylegan2__train__accumulation": 5}, "stylegan2.train: batch_size 16 can't be split into 5"),
+        (
+            {"stylegan2__train__augment": ["flop"]},
+            "stylegan2.train.augment.0: is 'flop'; did you mean 'flip'? (flip, translation, ",
+        ),
+        ({"adaptation__methods": ["dann", "dann"]}, "adaptation.methods: names dann twice"),
+        ({"adaptation__methods": ["dan"]}, "adaptation.methods.0: is 'dan'; did you mean 'dann'? (source_only, dann, dsn)"),
+        ({"adaptation__methods": ["zzz"]}, "adaptation.methods.0: is 'zzz', which is not known (source_only, dann, dsn)"),
+        ({"adaptation__pairs": {}}, "adaptation.pairs: is {}; must hold at least 1"),
+        ({"adaptation__pairs__a": {}}, "adaptation.pairs.a: a pair's name is two names with a hyphen"),
+        (
+            {"adaptation__pairs__syn-mnistm__sorce": 1},
+            "adaptation.pairs.syn-mnistm.sorce: there is no key 'sorce'; did you mean 'source'?",
+        ),
         ({"adaptation__pairs__syn-mnistm__target": "orl"}, "adaptation.pairs.syn-mnistm.target is orl, which holds faces"),
+        (
+            {"adaptation__pairs__syn-mnistm__target": "usp"},
+            "adaptation.pairs.syn-mnistm.target is 'usp', which is not known (mfeat, ",
+        ),
+        ({"adaptation__pairs__syn-mnistm__target": "syn"}, "adaptation.pairs.syn-mnistm: source and target are both 'syn'"),
+        ({"adaptation__dsn__similarity_start": 1500}, "adaptation.dsn: lambda_steps 1500 must come after similarity_start 1500"),
         ({"embedding__perplexity": 1000.0}, "embedding: perplexity 1000.0 must be below the 1000 points"),
-        ({"adaptation__methods": ["dan"]}, "adaptation.methods.0: .*'dan'"),
-        ({"adaptation__pairs__syn-mnistm__target": "syn"}, "adaptation.pairs.syn-mnistm: source and target are both syn"),
+        ({"embedding": "much"}, "embedding: is 'much'; must be a group of keys"),
+        ({"evaluation__extractors": ["inceptoin"]}, "evaluation.extractors.0: is 'inceptoin'; did you mean 'inception'? ("),
+        (
+            {"evaluation__metrics__splits": 1001},
+            "evaluation.metrics.splits is 1001, more than the 1000 samples of stylegan2.sample.",
+        ),
+        (
+            {"evaluation__metrics__neighbours": 80},
+            "evaluation.metrics.neighbours is 80, too many for the 80 images of orl's test split",
+        ),
+        ({"\x1b[31m": 1}, "'\\x1b[31m': there is no key"),
     ],
+    ids=lambda value: next(iter(value)).encode("unicode_escape").decode()[:60] if isinstance(value, dict) else "",
 )
 def test_a_wrong_value_is_one_line_that_names_its_key(edited, changes, words):
+    path = edited(**changes)
+    with pytest.raises(UserError) as raised:
+        params.load(path)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert words in str(raised.value)
+    assert str(raised.value).isprintable()
+
+
+def test_a_folder_s_faces_have_a_side_that_the_network_can_draw(edited):
+    own = {"data__folders": {"mine": "/faces"}, "stylegan2__dataset": "mine"}
+    assert params.load(edited(**own, data__folder_face_size=64)).stylegan2.dataset == "mine"
+    with pytest.raises(
+        UserError, match=r"stylegan2.dataset is mine, whose side of 48 \(data.folder_face_size\) is no power of two"
+    ):
+        params.load(edited(**own, data__folder_face_size=48))
+
+
+@pytest.mark.parametrize(
+    "mirror",
+    [EMPTY, "/mnt/mirror", "/mnt/my mirror", "file:/mnt/mirror", "file:///mnt/mirror", "http://host", "https://host:8/a/b"],
+)
+def test_a_mirror_is_a_folder_or_an_address(edited, mirror):
+    assert params.load(edited(data__mirror=mirror)).data.mirror == (None if mirror is EMPTY else mirror)
+
+
+def leaves(schema: dict, value, defs: dict, key: str = ""):
+    """Every value of a preset that is no group, with its dotted key and its part of the JSON schema that pydantic derives."""
+    options = schema.get("anyOf", [schema])
+    plain = [defs[option["$ref"].split("/")[-1]] if "$ref" in option else option for option in options]
+    if not isinstance(value, dict):
+        yield key, plain
+        if isinstance(value, list) and value:
+            yield from leaves(plain[0]["items"], value[0], defs, f"{key}.0")
+        return
+    for name, below in value.items():
+        part = plain[0].get("properties", {}).get(name) or plain[0]["additionalProperties"]
+        yield from leaves(part, below, defs, f"{key}.{name}" if key else name)
+
+
+VALUES = {
+    "null": [None],
+    "boolean": [True, False],
+    "integer": [],
+    "number": [1.5, float("nan"), float("inf"), float("-inf")],
+    "string": ["", "no such word", "1"],
+    "array": [[[]], [None], [{}]],
+    "object": [{}, {"a": 1}],
+}
+
+
+def wrong_values(options: list[dict]):
+    """Values that this part of the schema must refuse: of every other type, and just beyond each of its limits."""
+    types = {
+        option.get("type", "string" if "enum" in option or isinstance(option.get("const"), str) else "integer")
+        for option in options
+    }
+    for kind, values in VALUES.items():
+        if kind not in types:
+            yield from values
+    for option in options:
+        yield from [option["minimum"] - 1] if "minimum" in option else []
+        yield from [option["maximum"] + 1, 10**400] if "maximum" in option else []
+        yield from [option["exclusiveMinimum"]] if "exclusiveMinimum" in option else []
+        yield from [option["exclusiveMaximum"]] if "exclusiveMaximum" in option else []
+        yield from [[]] if "minItems" in option else []
+    if types == {"number"}:
+        yield from [float("nan"), float("inf"), float("-inf"), 10**400]
+    if types & {"integer", "number"}:
+        yield -(10**400)
+    if any("enum" in option or "const" in option for option in options):
+        yield from ["", "no such word", 29]
+
+
+def with_value(content: dict, key: str, value) -> dict:
+    """A copy of the content with one value replaced."""
+    copied = copy.deepcopy(content)
+    *groups, last = [int(part) if part.isdigit() else part for part in key.split(".")]
+    place = copied
+    for group in groups:
+        place = place[group]
+    place[last] = value
+    return copied
+
+
+SCHEMA = params.Params.model_json_schema()
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_every_value_of_every_preset_is_refused_when_of_another_type_or_out_of_range(path):
+    content = yaml.safe_load(path.read_text())
+    refused = 0
+    for key, options in leaves(SCHEMA, content, SCHEMA["$defs"]):
+        for value in wrong_values(options):
+            with pytest.raises(UserError) as raised:
+                params.validated(with_value(content, key, value))
+            message = str(raised.value)
+            assert message.isprintable(), (key, value)
+            assert message.startswith(f"params.yaml: {key}"), (key, value, message)
+            assert len(message) < 400, (key, value, message)
+            refused += 1
+    assert refused > 1000
+
+
+def test_every_key_of_every_group_is_missed_and_a_misspelt_one_named():
+    content = yaml.safe_load((ROOT / "presets/laptop.yaml").read_text())
+    optional = [f"data.datasets.{name}" for name in content["data"]["datasets"]]
+    optional += [f"adaptation.pairs.{name}" for name in content["adaptation"]["pairs"]]
+    for key in sorted(all_keys(content)):
+        *groups, last = key.split(".")
+        misspelt = copy.deepcopy(content)
+        place = misspelt
+        for group in groups:
+            place = place[group]
+        value = place.pop(last)
+        if key not in optional:
+            with pytest.raises(UserError, match=f"^params.yaml: {re.escape(key)}: is missing$"):
+                params.validated(misspelt)
+            place[f"{last}x"] = value
+            with pytest.raises(UserError, match=f"{re.escape(key)}x: there is no key '{last}x'; did you mean '"):
+                params.validated(misspelt)
+
+
+def all_keys(content: dict, prefix: str = ""):
+    for name, value in content.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from all_keys(value, f"{prefix}{name}.")
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        (b"", "is null; must be a group of keys"),
+        (b"- 1", "is a list of 1; must be a group of keys"),
+        (b"word", "is 'word'; must be a group of keys"),
+        (b"judge: 1", "is missing|is 1"),
+        (b"judge: [", "no valid YAML: .* in line 1"),
+        (b"judge:\n\tsteps: 1", r"no valid YAML: .*'\\t' .* in line 2"),
+        (b"\x00", "no valid YAML: unacceptable character"),
+        (b"\xff\xfe\x00", "no valid YAML: 'utf-8' codec can't decode"),
+        ("judge: 1".encode("utf-16"), "no valid YAML: 'utf-8' codec can't decode"),
+        (b"judge: {steps: 1, steps: 2}", "key 'steps' is given twice, again in line 1"),
+        (b"? [a]\n: b", "key in line 1 is no word"),
+        (b"1: b", "key in line 1 is no word"),
+        (b"null: b", "key in line 1 is no word"),
+        (b"a: &x 1\nb: *x", r"line 2 repeats the value \*x"),
+        (b"a: &x {b: 1}\nc: {<<: *x}", r"line 2 repeats the value \*x"),
+        (b"a: &x [*x]", r"repeats the value \*x"),
+        (b"a: {<<: {b: 1}}", "there is no key"),
+        (b"a: !!int '3'", "line 1 has the tag tag:yaml.org,2002:int"),
+        (b"a: !!python/object/apply:os.system ['touch canary']", "line 1 has the tag tag:yaml.org,2002:python"),
+        (b"!!python/name:os.system\na: 1", "has the tag"),
+        (b"a: !mine 3", "line 1 has the tag !mine"),
+        (b"a: 1\n--- \nb: 1", "no valid YAML: but found another document in line 2"),
+        (b"[" * 5000, "line 1 is nested more than 20 levels deep"),
+        (b"{a: " * 5000, "line 1 is nested more than 20 levels deep"),
+        (b"\n".join(b" " * depth + b"a:" for depth in range(400)), "line 2. is nested more than 20 levels deep"),
+        (b"a: " + b"9" * 5000, "no valid YAML: .*digits"),
+        (b"#" * 300_000, "larger than 256000 bytes"),
+    ],
+)
+def test_what_is_no_params_file_is_refused(tmp_path, monkeypatch, written, words):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "params.yaml"
+    path.write_bytes(written)
     with pytest.raises(UserError, match=words) as raised:
-        params.load(edited(**changes))
-    assert "\n" not in str(raised.value)
+        params.load(path)
+    assert str(raised.value).isprintable()
+    assert [file.name for file in tmp_path.iterdir()] == ["params.yaml"]
 
 
-@pytest.mark.parametrize("text", ["", "judge: [", "- 1", "judge: 1", "\x00", "judge: {steps: 1, steps: 2}", "? [a]\n: b"])
-def test_what_is_no_params_file_is_refused(tmp_path, text):
+def test_aliases_that_multiply_are_refused_at_once(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 30)]
     path = tmp_path / "params.yaml"
-    path.write_text(text)
-    with pytest.raises(UserError):
+    path.write_text("\n".join(lines))
+    with pytest.raises(UserError, match="repeats the value"):
         params.load(path)
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path):
-    path = tmp_path / "params.yaml"
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="no valid YAML"):
-        params.load(path)
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("1_000", "'1_000'"),
+        ("017", "'017'"),
+        ("0o17", "'0o17'"),
+        ("0x1F", "'0x1F'"),
+        ("1:30", "'1:30'"),
+        ("1e3", "1000.0"),
+        ("1e400", "inf"),
+        ("2001-01-01", "'2001-01-01'"),
+        ("yes", "'yes'"),
+        ("'3'", "'3'"),
+        ("~", "null"),
+        ("", "null"),
+        ("３", "'３'"),
+        ("true", "true"),
+        (".nan", "nan"),
+    ],
+)
+def test_a_whole_number_is_written_in_plain_digits(edited, written, shown):
+    with pytest.raises(UserError, match=f"judge.steps: is {re.escape(shown)}; must be a whole number"):
+        params.load(rewritten(edited(), "judge", "steps: 3000", f"steps: {written}"))
+
+
+@pytest.mark.parametrize("start", ["\ufeff", "---\n", "%YAML 1.1\n---\n", "# ünï\r\n"])
+def test_marks_of_editors_do_no_harm(edited, start):
+    path = edited()
+    path.write_text(start + path.read_text(), encoding="utf-8")
+    assert params.load(path).judge.steps == 3000
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    with pytest.raises(UserError, match="can't be read: Is a directory"):
+        params.load(tmp_path)
 
 
 def test_a_missing_file_says_how_to_restore_it(tmp_path):
@@ -108,18 +373,60 @@ def test_a_missing_file_says_how_to_restore_it(tmp_path):
 
 @pytest.mark.parametrize("written", ["1e-05", "1.0e-05", "0.00001", "1E-5"])
 def test_small_numbers_are_numbers_however_dvc_writes_them(edited, written):
-    path = edited()
-    text = path.read_text()
-    assert "\njudge:\n" in text
-    lines = text.split("\njudge:\n")
-    lines[1] = lines[1].replace("  lr: 0.001\n", f"  lr: {written}\n", 1)
-    path.write_text("\njudge:\n".join(lines))
-    assert params.load(path).judge.lr == 1e-5
+    assert params.load(rewritten(edited(), "judge", "lr: 0.001", f"lr: {written}")).judge.lr == 1e-5
 
 
-def test_read_gives_groups_and_single_values_and_names_what_is_unknown():
+def rewritten(path: Path, group: str, old: str, new: str) -> Path:
+    """The file with a line of one group replaced in the text."""
+    before, after = path.read_text(encoding="utf-8").split(f"\n{group}:\n")
+    changed = after.replace(f"  {old}\n", f"  {new}\n", 1)
+    assert changed != after
+    path.write_text(f"{before}\n{group}:\n{changed}", encoding="utf-8")
+    return path
+
+
+def test_read_gives_groups_and_single_values():
     train, cap = params.read("stylegan2.train", "adaptation.pairs.syn-mnistm.max_source", path=ROOT / "presets/laptop.yaml")
     assert train.steps > 0
     assert cap is None
-    with pytest.raises(UserError, match="adaptation.pairs.mnistm-syn .*known: .*syn-mnistm"):
-        params.read("adaptation.pairs.mnistm-syn", path=ROOT / "presets/laptop.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("adaptation.pairs.syn-mnist.source", "'syn-mnist'; did you mean 'syn-mnistm'? (mfeat-syn, mnistm-mfeat, syn-mnistm)"),
+        ("adaptation.dan", "'dan'; did you mean 'dann'? ("),
+        ("data.datasets.celeba", "'celeba', which is not known (mfeat, mnistm, orl, syn)"),
+        ("data.datasets.copy", "'copy', which is not known ("),
+        ("data.datasets.__class__", "'__class__', which is not known ("),
+        ("judge.steps.real", "'real', which is not known ()"),
+        ("", "'', which is not known ("),
+        ("data.folders.mine", "'mine', which is not known ()"),
+    ],
+)
+def test_what_is_asked_for_and_not_there_is_named_with_the_nearest(key, words):
+    with pytest.raises(UserError) as raised:
+        params.read(key, path=ROOT / "presets/laptop.yaml")
+    assert f"has no {key}: " in str(raised.value)
+    assert words in str(raised.value)
+
+
+@pytest.mark.parametrize("change", ["steps: many", "stepz: 3000", "steps: *x"])
+def test_the_command_says_one_line_and_fails(edited, change):
+    done = check(rewritten(edited(), "judge", "steps: 3000", change).parent)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: params.yaml.*\n", done.stderr)
+    assert done.stdout == ""
+
+
+def test_the_command_says_that_all_is_well(edited):
+    done = check(edited().parent)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "params.yaml is valid\n", "")
+
+
+def check(folder: Path) -> subprocess.CompletedProcess:
+    """`python -m stages.runtime.params` in a folder."""
+    command = [sys.executable, "-m", "stages.runtime.params"]
+    return subprocess.run(
+        command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60
+    )

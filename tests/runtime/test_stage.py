@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -10,30 +12,52 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def call(tmp_path):
-    """A function that runs a stage module with the given body of main and words, below a folder called stages."""
+def start(tmp_path):
+    """A function that starts a stage module with the given body of main and words, below a folder called stages."""
 
-    def run(body, *words):
+    def run(body, *words, before=(), **environment):
         module = tmp_path / "stages" / "room" / "thing.py"
         module.parent.mkdir(parents=True, exist_ok=True)
-        module.write_text(
-            textwrap.dedent('''
-                """Does a thing."""
-                from stages.runtime.stage import UserError, run
-                def main(pair: str, seed: int) -> None:
-                    BODY
-                if __name__ == "__main__":
-                    run(main)
-            ''').replace("BODY", body)
-        )
-        return subprocess.run(
-            [sys.executable, module, *words],
+        template = textwrap.dedent('''
+            """Does a thing."""
+            import os, signal, sys, time
+            from pathlib import Path
+            from stages.runtime.errors import UserError
+            from stages.runtime.files import replacing
+            from stages.runtime.stage import run
+            def main(pair: str, seed: int) -> None:
+                BODY
+            if __name__ == "__main__":
+                run(main)
+        ''')
+        module.write_text(template.replace("BODY", textwrap.indent(textwrap.dedent(body), " " * 4).strip()))
+        return subprocess.Popen(
+            [*before, sys.executable, module, *words],
             cwd=tmp_path,
-            env={"PYTHONPATH": str(ROOT)},
-            capture_output=True,
+            env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
+            preexec_fn=heed,
         )
+
+    return run
+
+
+def heed():
+    """Let all signals count, which tests that run in the background may be ignoring."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.fixture
+def call(start):
+    """The same, and what came of it."""
+
+    def run(*arguments, **options):
+        process = start(*arguments, **options)
+        stdout, stderr = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     return run
 
@@ -51,6 +75,75 @@ def test_a_defect_keeps_its_traceback(call):
 def test_ctrl_c_ends_in_one_line(call):
     done = call("raise KeyboardInterrupt", "a-b", "0")
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_in_one_line_and_leaves_no_temporary_file(start, tmp_path, number):
+    process = start(
+        """
+        with replacing("out.txt"):
+            print("here", flush=True)
+            time.sleep(60)
+        """,
+        "a-b",
+        "0",
+    )
+    assert process.stdout.readline() == "here\n"
+    process.send_signal(number)
+    assert process.communicate(timeout=20)[1] == "interrupted\n"
+    assert process.returncode == 128 + number
+    assert os.listdir(tmp_path) == ["stages"]
+
+
+def test_nohup_is_respected(call):
+    done = call("os.kill(os.getpid(), signal.SIGHUP); print('goes on')", "a-b", "0", before=["nohup"])
+    assert done.returncode == 0
+    assert "goes on" in done.stdout
+
+
+# The stage's parent ends as soon as the stage has said that it is there; the stage then waits for what comes.
+ABANDONED = """
+Path("pid").write_text(str(os.getpid()))
+time.sleep(5)
+Path("end").write_text("reached")
+"""
+
+
+@pytest.mark.parametrize(("environment", "ends"), [({}, True), ({"DVC_STAGE": "thing"}, False)])
+def test_a_stage_is_stopped_when_the_dvc_that_started_it_is_gone_and_only_then(start, tmp_path, environment, ends):
+    before = ["sh", "-c", '"$@" & while [ ! -s pid ]; do sleep 0.05; done; sleep 0.2', "sh"]
+    process = start(ABANDONED, "a-b", "0", before=before, **environment)
+    _, said = process.communicate(timeout=20)  # ends only when the stage has closed its output, too
+    assert (tmp_path / "end").exists() is ends
+    assert said == ("" if ends else "the dvc that started this is gone: stopping\ninterrupted\n")
+
+
+def test_a_stage_whose_dvc_is_gone_before_it_has_begun_ends_at_once(start, tmp_path):
+    process = start(ABANDONED, "a-b", "0", before=["sh", "-c", '"$@" &', "sh"], DVC_STAGE="thing")
+    assert process.communicate(timeout=20)[1] == "interrupted\n"
+    assert not (tmp_path / "end").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("Path('a').mkdir(); Path('a').write_text('')", "error: a: is a directory: a folder stands where"),
+        ("Path('none').read_text()", "error: none: no such file or directory: run `dvc repro`"),
+        ("raise OSError(28, 'No space left on device')", "error: no space left on device: free some space"),
+    ],
+)
+def test_what_the_file_system_refuses_is_one_line(call, body, words):
+    done = call(body, "a-b", "0")
+    assert done.returncode == 1
+    assert done.stderr.startswith(words)
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_goes_away_is_no_error(start):
+    process = start("time.sleep(0.3); print('x' * 100_000)", "a-b", "0")
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(20) == 128 + signal.SIGPIPE
 
 
 def test_words_are_converted_and_checked(call):

@@ -1,0 +1,144 @@
+"""Every figure of the study beside ours, with the difference: the rows, and the Markdown table of them."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from stages.report import reference
+from stages.report.names import measure_name, method_name
+from stages.report.results import PROTOCOLS, Study
+
+# The study's figures of faces, by protocol, extractor and measure. No other measure of ours is the same quantity.
+FACES = {
+    ("report", "inception", "fid"): reference.FID,
+    ("report", "inception_torchvision", "is_torchvision"): reference.INCEPTION_SCORE,
+}
+# Measure, and what real images get in the samples' place.
+MEASURES = {"fid": "fid_floor", "fd": "fd_floor", "is": "is_real", "is_torchvision": "is_torchvision_real", "cs": "cs_real"}
+Spread = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure: `ours` and `real` (what real images get) are spreads over the seeds, accuracies are fractions."""
+
+    name: str
+    data: str
+    theirs: float | None
+    ours: Spread | None
+    real: Spread | None = None
+    percent: bool = False
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row in words: figure, data, the study's, ours, difference, real images; a dash for what there is not."""
+        both = self.theirs is not None and self.ours is not None
+        difference = self._number(self.ours["mean"] - self.theirs, "+") if both else "–"
+        theirs = "–" if self.theirs is None else self._number(self.theirs)
+        return self.name, self.data, theirs, self._spread(self.ours, count=True), difference, self._spread(self.real)
+
+    def _number(self, value: float, sign: str = "") -> str:
+        return f"{100 * value if self.percent else value:{sign}.2f}"
+
+    def _spread(self, value: Spread | None, *, count: bool = False) -> str:
+        if value is None:
+            return "–"
+        spread = f" ± {self._number(value['std'])}" if value["std"] else ""
+        return self._number(value["mean"]) + spread + (f" (n = {value['n']})" if count else "")
+
+
+HEAD = ("figure", "data", "study", "ours", "difference", "real images")
+
+
+def rows(study: Study, summary: dict[str, Any]) -> list[Row]:
+    """All figures of the study and of the summary; where only one of them has a figure, the other's is None."""
+    return [*_faces(study, summary["stylegan2"]), *_digits(study, summary), *_adaptation(study, summary["adaptation"])]
+
+
+def markdown(found: list[Row]) -> str:
+    """The rows as a page of Markdown that stands by itself."""
+    lines = [HEAD, ("---", "---", *["---:"] * 4), *(tuple(map(escape, row.cells)) for row in found)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"# The study's figures and ours\n\n{table}\n\n{NOTES}"
+
+
+NOTES = """\
+Accuracies in percent; ours as mean ± standard deviation over n seeds. *Real images* is what they get in the samples' place: for
+a Fréchet distance the floor, training against test images; for a score that of the test images; for the judge its accuracy on
+real test digits. The report protocol is the study's: samples truncated and saved as JPEG; the clean one saves without loss.
+
+The study's figure stands beside ours where data set (official, or your own of that name, whole), network, measure and protocol
+(images, psi) are the same. Packaged data sets are stand-ins, mnistm too: figures on them can't be compared with the study's. Nor
+can `fd` and `cs`, which are measured on other networks than FID and Inception Score.
+"""
+
+
+def escape(text: str) -> str:
+    """Words that Markdown shows as they are: nothing in them opens a cell, a link, a tag or an emphasis."""
+    return re.sub(r"([\\`*_{}\[\]<>|#!&~])", r"\\\1", " ".join(text.split()))
+
+
+def _faces(study: Study, summary: dict[str, Any]) -> Iterator[Row]:
+    """The study's figures first, then ours that it lacks."""
+    same = study.faces == reference.FACES and _cut_and_sampled_alike(study)
+    data = f"{study.faces} ({study.origin(study.faces)})"
+    for key, theirs in FACES.items():
+        found = key[1] in summary[key[0]]
+        yield _of_faces(summary, *key, data, theirs) if same and found else Row(_face_name(*key), reference.FACES, theirs, None)
+    for protocol in PROTOCOLS:
+        for extractor, figures in summary[protocol].items():
+            for measure in MEASURES:
+                if measure in figures and not (same and (protocol, extractor, measure) in FACES):
+                    yield _of_faces(summary, protocol, extractor, measure, data, None)
+
+
+def _of_faces(summary: dict[str, Any], protocol: str, extractor: str, measure: str, data: str, theirs: float | None) -> Row:
+    figures = summary[protocol][extractor]
+    return Row(_face_name(protocol, extractor, measure), data, theirs, figures[measure], figures[MEASURES[measure]])
+
+
+def _face_name(protocol: str, extractor: str, measure: str) -> str:
+    return f"StyleGAN2, {measure_name(measure, extractor)}, {protocol} protocol"
+
+
+def _digits(study: Study, summary: dict[str, Any]) -> Iterator[Row]:
+    name = "ACGAN, accuracy under the judge"
+    real = {"mean": summary["judge"]["test_accuracy"], "std": None, "n": 1}
+    data = f"{study.digits} ({study.origin(study.digits)})"
+    same = study.digits == study.judged == reference.DIGITS and _comparable(study, study.digits)
+    if not same:
+        yield Row(name, reference.DIGITS, reference.ACGAN_ACCURACY, None, percent=True)
+    theirs = reference.ACGAN_ACCURACY if same else None
+    yield Row(name, data, theirs, summary["acgan"]["judge_accuracy"], real, percent=True)
+
+
+def _adaptation(study: Study, summary: dict[str, Any]) -> Iterator[Row]:
+    """Our pairs, then the study's that we have not."""
+    compared = set()
+    for name, pair in study.pairs.items():
+        data = f"{pair.source} ({study.origin(pair.source)}) → {pair.target} ({study.origin(pair.target)})"
+        same = _comparable(study, pair.source, pair.target) and pair.max_source is pair.max_target is None
+        if same:
+            compared.add((pair.source, pair.target))
+        for method in dict.fromkeys([*study.all_methods, *reference.METHODS]):
+            theirs = reference.adaptation(pair.source, pair.target, method) if same else None
+            ours = summary[name].get(method)
+            if theirs is not None or ours is not None:
+                yield Row(f"{name}, {method_name(method)}", data, theirs, ours and ours["accuracy"], percent=True)
+    for source, target in reference.ADAPTATION:
+        for method in reference.METHODS if (source, target) not in compared else ():
+            theirs = reference.adaptation(source, target, method)
+            yield Row(f"{source}-{target}, {method_name(method)}", f"{source} → {target}", theirs, None, percent=True)
+
+
+def _cut_and_sampled_alike(study: Study) -> bool:
+    """Whether the report protocol and, as far as the params tell, the faces are the study's; a Fréchet distance needs both."""
+    ours = study.datasets.celeba
+    cut = ours is None or ours.model_dump(include=set(reference.CUT)) == reference.CUT
+    return cut and (study.report.count, study.report.psi) == (reference.SAMPLES, reference.PSI)
+
+
+def _comparable(study: Study, *datasets: str) -> bool:
+    """Whether none of the data sets is a stand-in out of packages."""
+    return all(study.origin(dataset) != "packaged" for dataset in datasets)

@@ -1,0 +1,17 @@
+"""What a stage raises for something that its user can put right."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Its message is one line that says what is wrong, where, and what to do."""
+
+
+def not_among(word: str, known: Iterable[str]) -> str:
+    """For a message about an unknown name: `'dan'; did you mean 'dann'? (source_only, dann, dsn)`."""
+    known = list(known)
+    word = word if len(word) <= 60 else f"{word[:60]}..."
+    near = get_close_matches(word, known, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ", which is not known"
+    return f"{word!r}{hint} ({', '.join(known)})"

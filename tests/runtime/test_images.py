@@ -1,0 +1,118 @@
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from stages.runtime.errors import UserError
+from stages.runtime.images import load_arrays, load_digits, load_split, save_arrays
+
+
+def pictures(count=4, side=28, dtype=np.uint8):
+    return np.zeros((count, side, side, 3), dtype)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "arrays.npz"
+
+
+def test_arrays_come_back_in_the_order_asked_for(path):
+    save_arrays(path, train_images=pictures(), train_labels=np.arange(4), more=np.arange(3.0))
+    more, labels = load_arrays(path, "more", "train_labels")
+    assert more.tolist() == [0, 1, 2] and labels.tolist() == [0, 1, 2, 3]
+
+
+def test_the_same_arrays_give_the_same_bytes(path, tmp_path):
+    for name in ("arrays.npz", "again.npz"):
+        save_arrays(tmp_path / name, images=pictures(), labels=np.arange(4))
+    assert path.read_bytes() == (tmp_path / "again.npz").read_bytes()
+
+
+def test_objects_are_not_written(path):
+    with pytest.raises(ValueError, match="pickle"):
+        save_arrays(path, things=np.array([{}], object))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "words"),
+    [
+        ("images", pictures(0), "images is empty"),
+        ("train_images", pictures(dtype=np.float32), "train_images must be uint8"),
+        ("images", np.zeros((4, 28, 28), np.uint8), "must be uint8"),
+        ("images", np.zeros((4, 28, 28, 2), np.uint8), "must be uint8"),
+        ("labels", np.zeros(4, np.int32), "labels must be int64"),
+        ("labels", np.zeros((4, 1), np.int64), "labels must be int64"),
+        ("features", np.array([1, np.nan]), "features holds NaN or infinity"),
+        ("features", np.array([1, -np.inf], np.float32), "features holds NaN or infinity"),
+        ("others", np.zeros(1), "has no array 'asked'"),
+    ],
+)
+def test_an_array_of_another_form_is_refused_by_name(path, name, array, words):
+    np.savez(path, **{name: array})
+    with pytest.raises(UserError, match=f"^{path}.*{words}"):
+        load_arrays(path, "asked" if name == "others" else name)
+
+
+def compressed() -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, images=np.random.default_rng(0).integers(0, 9, (4, 28, 28, 3)).astype(np.uint8))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"text",
+        compressed()[:300],
+        compressed()[:100] + bytes(50) + compressed()[150:],
+        compressed()[-200:],
+        b"PK\x05\x06" + bytes(18),
+    ],
+    ids=["empty", "text", "truncated", "overwritten", "headless", "no members"],
+)
+def test_a_damaged_file_is_one_line_with_its_name(path, content):
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"^{path} ") as raised:
+        load_arrays(path, "images")
+    assert len(str(raised.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '|O', 'fortran_order': False, 'shape': (4,), }",
+        "(" * 300,
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (10**9, 10**9), }",
+        "__import__('os').abort()",
+    ],
+    ids=["objects", "nested", "code as a shape", "code"],
+)
+def test_a_hostile_header_is_refused(path, header):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(99))
+    with pytest.raises(UserError, match=f"^{path} "):
+        load_arrays(path, "images")
+
+
+def test_an_array_that_would_fill_the_memory_is_refused(path):
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({2**50}, 1, 1, 3), }}"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
+    with pytest.raises(UserError, match=f"^{path} "):
+        load_arrays(path, "images")
+
+
+def test_as_many_labels_as_images_make_a_split(path):
+    save_arrays(path, test_images=pictures(), test_labels=np.arange(3))
+    with pytest.raises(UserError, match="4 images but 3 labels"):
+        load_split(path, "test")
+
+
+@pytest.mark.parametrize(("side", "label"), [(28, -1), (28, 10), (32, 3), (27, 3)])
+def test_digits_have_one_size_and_ten_labels(path, side, label):
+    save_arrays(path, test_images=pictures(2, side), test_labels=np.array([0, label]))
+    with pytest.raises(UserError, match="digits are 28x28x3, not|digits have labels 0 to 9, not"):
+        load_digits(path, "test")
