@@ -20,12 +20,12 @@ from stages.runtime.errors import UserError
 from stages.runtime.files import read_json, replacing
 from stages.runtime.stage import run
 
-SECTIONS = ("data", "stylegan2", "acgan", "judge", "adaptation", "embedding", "evaluation")
+SECTIONS = ("data", "training", "stylegan2", "acgan", "judge", "adaptation", "embedding", "evaluation")
 SCORES = ("is", "is_torchvision", "cs")
 
 
 def main() -> None:
-    data, stylegan2, acgan, judge, adaptation, _, evaluation = params.read(*SECTIONS)
+    data, _, stylegan2, acgan, judge, adaptation, _, evaluation = params.read(*SECTIONS)
     study = Study(
         *(stylegan2.dataset, stylegan2.sample.report, acgan.dataset, judge.dataset, data.datasets, data.folders),
         *(stylegan2.seeds, acgan.seeds, adaptation.pairs, adaptation.methods, adaptation.seeds, evaluation.extractors),

@@ -153,6 +153,7 @@ def _wanted(problem: dict[str, Any]) -> str:
 
 
 _PHRASES = {
+    "bool_type": "must be true or false",
     "int_type": "must be a whole number",
     "float_type": "must be a number",
     "finite_number": "must be a finite number",

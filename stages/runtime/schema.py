@@ -184,6 +184,13 @@ class Data(Group):
         return self
 
 
+class Training(Group):
+    resident_gb: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+    compile: bool
+    deterministic: bool
+    sync_batch_norm: bool
+
+
 class StyleGAN2Network(Group):
     latent_dim: Width
     capacity: Width
@@ -384,6 +391,7 @@ class Params(Group):
     """The whole of params.yaml."""
 
     data: Data
+    training: Training
     stylegan2: StyleGAN2
     acgan: ACGAN
     judge: Judge
