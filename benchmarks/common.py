@@ -1,0 +1,105 @@
+"""What all benchmarks share: forms timed in turns, ratios with their spread, the machine's measured peak."""
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+# Side of the matrices whose product shows the peak: large enough to keep every core or the whole GPU busy.
+SIDE_CPU, SIDE_GPU = 2048, 8192
+BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx_ne_convert", "bf16")
+
+
+def interleaved(forms: dict[str, Callable[[], None]], *, rounds: int, repeats: int) -> dict[str, list[float]]:
+    """Seconds a call of each form, one value a round, in which it is called `repeats` times.
+
+    The forms take turns, and another one begins each round, so that a machine that slows down slows all of them. Each is
+    called `repeats` times unmeasured first.
+    """
+    for form in forms.values():
+        _seconds(form, repeats)
+    seconds: dict[str, list[float]] = {name: [] for name in forms}
+    names = list(forms)
+    for number in range(rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            seconds[name].append(_seconds(forms[name], repeats))
+    return seconds
+
+
+def ratio_line(name: str, slow: list[float], fast: list[float]) -> str:
+    """How many times faster `fast` is: median, least and most over the rounds, and both medians."""
+    ratios = [one / other for one, other in zip(slow, fast, strict=True)]
+    spread = f"{median(ratios):.1f}x ({min(ratios):.1f}-{max(ratios):.1f})"
+    return f"{name}: {spread}, plain {duration(median(slow))}, ours {duration(median(fast))}"
+
+
+def peak_flops(dtype: torch.dtype, device: torch.device | str = "cpu") -> float:
+    """Floating-point operations a second of a large square matrix product in `dtype`, the best of five, measured now."""
+    side = SIDE_CPU if torch.device(device).type == "cpu" else SIDE_GPU
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    _seconds(lambda: left @ right, 1)
+    return 2 * side**3 / min(_seconds(lambda: left @ right, 1) for _ in range(5))
+
+
+def flops_of(function: Callable[[], object]) -> float:
+    """Floating-point operations of the matrix products and convolutions of one call, backward passes included."""
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return float(counter.get_total_flops())
+
+
+def peak_line(name: str, flops: float, seconds: float, peak: float) -> str:
+    """The share of the measured peak that a step of `flops` operations reaches in `seconds`."""
+    rate = flops / seconds
+    return f"{name}: {100 * rate / peak:.0f} % of the measured peak ({rate / 1e9:.0f} of {peak / 1e9:.0f} GFLOP/s)"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, as milliseconds where they are few: 45.1 ms, 12.3 s."""
+    return f"{1000 * seconds:.1f} ms" if seconds < 10 else f"{seconds:.1f} s"
+
+
+def machine() -> str:
+    """The processor, its cores and instructions for bfloat16, GPUs where there are, torch and its threads, on one line."""
+    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    model, flags = _processor()
+    bf16 = [flag for flag in BF16_INSTRUCTIONS if flag in flags]
+    parts = [
+        f"{model}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores",
+        f"bfloat16 by {', '.join(bf16)}" if bf16 else "no instructions for bfloat16 known",
+        *gpus,
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads",
+    ]
+    return "; ".join(parts)
+
+
+def _seconds(function: Callable[[], object], repeats: int) -> float:
+    """Seconds a call; a GPU's work is waited for."""
+    _wait()
+    began = time.perf_counter()
+    for _ in range(repeats):
+        function()
+    _wait()
+    return (time.perf_counter() - began) / repeats
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _processor() -> tuple[str, set[str]]:
+    """Model name and instruction flags; Linux alone tells the latter."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine(), set()
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in fields.items()}
+    return fields.get("model name", platform.machine()), set(fields.get("flags", fields.get("Features", "")).split())
