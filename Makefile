@@ -7,10 +7,11 @@ BIN := $(ENV)/bin
 STAMP := $(ENV)/.installed-requirements
 RUN := PATH="$(BIN):$$PATH"
 
-.PHONY: help repro check test test-slow lint install repository
+.PHONY: help repro repro-parallel check test test-slow lint install repository
 
 help:
 	@echo "make repro      everything from raw bytes to report/index.html"
+	@echo "make repro-parallel JOBS=4   the same, independent stages side by side, each on a GPU of its own where there are GPUs"
 	@echo "make check      is params.yaml valid?"
 	@echo "make test       the quick tests (with one smoke run of the whole graph)"
 	@echo "make test-slow  the other tests"
@@ -18,6 +19,10 @@ help:
 
 repro: check repository
 	$(RUN) dvc repro
+	@echo "Open report/index.html; the figures are in metrics/summary.json, the pictures in plots/."
+
+repro-parallel: check repository
+	$(RUN) python -m stages.runtime.repro $(if $(JOBS),--jobs $(JOBS))
 	@echo "Open report/index.html; the figures are in metrics/summary.json, the pictures in plots/."
 
 check: install

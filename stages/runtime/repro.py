@@ -1,0 +1,260 @@
+"""`dvc repro` with independent stages side by side, each on a GPU of its own where there are GPUs.
+
+DVC itself builds every stage, so dvc.lock, cache and results are those of `dvc repro`; this only decides when each starts.
+What a stage says goes to .timings/logs/STAGE.log.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from stages.runtime import interruption
+from stages.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    import psutil
+
+# Without the flag, a dvc that finds another one at work on dvc.lock gives up after three seconds.
+DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
+SECONDS_BETWEEN_LOOKS = 0.1
+# What each stage needs to be done before it.
+Graph = dict[str, set[str]]
+
+
+class Running(Protocol):
+    """A stage that has been started."""
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+
+    def stop(self, number: int) -> None:
+        """Ask it to end by a signal; may be called again and again."""
+
+
+@dataclass
+class Outcome:
+    """What has become of the stages; `skipped` are those that need a failed one."""
+
+    done: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.runtime.repro", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=0, help="stages at a time; by default as many as GPUs, without any two")
+    arguments = parser.parse_args()
+    if arguments.jobs < 0:
+        parser.error("--jobs must be at least 1")
+    try:
+        interruption.raise_interrupted()
+        outcome = repro(arguments.jobs)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt as error:
+        interruption.say("stopped: the same command goes on from here")
+        sys.exit(128 + getattr(error, "number", signal.SIGINT))
+    if outcome.failed:
+        skipped = f"; left out since they need one of these: {', '.join(outcome.skipped)}" if outcome.skipped else ""
+        sys.exit(f"error: failed: {', '.join(outcome.failed)}{skipped}")
+    print(f"all {len(outcome.done)} stages are up to date")
+
+
+def repro(jobs: int) -> Outcome:
+    """Bring all stages up to date, `jobs` at a time (0: as many as GPUs, without any two)."""
+    if "DEVICES" in os.environ:
+        raise UserError("DEVICES is set, which gives every stage several GPUs; side by side each has one: unset it")
+    gpus = visible_gpus()
+    jobs = jobs or len(gpus) or 2
+    graph = read_graph()
+    settled = unchanged(graph, outdated())
+    interruption.say(
+        f"{len(graph)} stages, {len(settled)} of them unchanged; {jobs} at a time on {len(gpus) or 'no'} GPUs; "
+        f"what each says goes to {logs()}"
+    )
+
+    def start(name: str, slot: int) -> Running:
+        return Dvc(name, environment(slot, jobs, gpus))
+
+    return schedule(graph, jobs, start, settled)
+
+
+def schedule(graph: Graph, jobs: int, start: Callable[[str, int], Running], settled: Collection[str] = ()) -> Outcome:
+    """Start each stage once all that it needs are done, at most `jobs` at a time, in slots 0 to jobs - 1.
+
+    Stages in `settled` count as done. Of those that can start, the one with the longest chain behind it comes first. Where
+    one fails the others go on. A KeyboardInterrupt stops all that run before it leaves.
+    """
+    outcome = Outcome(done=list(settled))
+    running: dict[int, tuple[str, Running]] = {}
+    order = by_chain(graph)
+    waiting = [name for name in order if name not in settled]
+    try:
+        while True:
+            for name in [name for name in waiting if graph[name] <= set(outcome.done)]:
+                free = sorted(set(range(jobs)) - set(running))
+                if free:
+                    running[free[0]] = (name, start(name, free[0]))
+                    waiting.remove(name)
+            if not running:
+                outcome.skipped = waiting
+                return outcome
+            for slot, (name, stage) in list(running.items()):
+                if (code := stage.poll()) is not None:
+                    del running[slot]
+                    (outcome.failed if code else outcome.done).append(name)
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+    except KeyboardInterrupt:
+        end([stage for _, stage in running.values()])
+        raise
+
+
+def end(stages: list[Running]) -> None:
+    """Interrupt the stages and wait until they have saved and ended; a second Ctrl-C kills them."""
+    number = signal.SIGINT
+    while any([stage.poll() is None for stage in stages]):
+        try:
+            for stage in stages:
+                stage.stop(number)
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        except KeyboardInterrupt:
+            number = signal.SIGKILL
+
+
+def by_chain(graph: Graph) -> list[str]:
+    """The stages, those with the longest chain of stages that wait for them first, so that no long chain is left to the end."""
+    length: dict[str, int] = dict.fromkeys(graph, 0)
+    followers = {name: [other for other, needed in graph.items() if name in needed] for name in graph}
+    for _ in graph:
+        for name in graph:
+            length[name] = max([1 + length[other] for other in followers[name]], default=0)
+    return sorted(graph, key=lambda name: -length[name])
+
+
+def unchanged(graph: Graph, changed: Collection[str]) -> list[str]:
+    """Stages that neither have changed themselves nor, however far before them, need one that has."""
+    found: list[str] = []
+    for _ in graph:
+        found = [name for name, needed in graph.items() if name not in changed and needed <= set(found)]
+    return found
+
+
+def read_graph() -> Graph:
+    """Each stage of dvc.yaml with those whose outputs it needs, as `dvc dag` draws them."""
+    drawing = ask("dag", "--mermaid")
+    names = dict(re.findall(r'^\s*(node\d+)\["(.*)"\]$', drawing, re.MULTILINE))
+    graph: Graph = {name: set() for name in names.values()}
+    for needed, name in re.findall(r"^\s*(node\d+)-->(node\d+)$", drawing, re.MULTILINE):
+        graph[names[name]].add(names[needed])
+    return graph
+
+
+def outdated() -> set[str]:
+    """The stages that DVC finds changed as things stand now."""
+    return set(json.loads(ask("status", "--json")))
+
+
+def ask(*words: str) -> str:
+    """What a dvc command prints; UserError with its last line where it fails."""
+    answer = subprocess.run([*DVC, *words], capture_output=True, text=True)
+    if answer.returncode:
+        raise UserError(f"dvc {words[0]}: {told(answer.stderr)}")
+    return answer.stdout
+
+
+def visible_gpus() -> list[str]:
+    """The names that CUDA_VISIBLE_DEVICES has for the GPUs that may be used."""
+    # Alone here, since it takes a second.
+    import torch
+
+    count = torch.cuda.device_count()
+    listed = [word.strip() for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if word.strip()]
+    return listed[:count] or [str(number) for number in range(count)]
+
+
+def environment(slot: int, jobs: int, gpus: Sequence[str]) -> dict[str, str]:
+    """Variables for a stage: its own GPU, or its part of the cores where there is none."""
+    if gpus:
+        return os.environ | {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]}
+    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))} | os.environ
+
+
+def logs() -> Path:
+    return Path(os.environ.get("TIMINGS_DIR", ".timings")) / "logs"
+
+
+class Dvc:
+    """One stage built by `dvc repro` in a process group of its own, so that signals reach it only from here."""
+
+    def __init__(self, name: str, variables: dict[str, str]) -> None:
+        self.name, self.log, self.began = name, logs() / f"{name}.log", time.monotonic()
+        self.code: int | None = None
+        self.stopped: set[int] = set()
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        place = f" on GPU {variables['CUDA_VISIBLE_DEVICES']}" if variables.get("CUDA_VISIBLE_DEVICES") else ""
+        interruption.say(f"{name}: starts{place}")
+        with self.log.open("w") as file:
+            self.process = subprocess.Popen(
+                [*DVC, "repro", "--single-item", name],
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs. The end is said once, with the time and why it failed."""
+        if self.code is None and (code := self.process.poll()) is not None:
+            self.code = code
+            seconds = round(time.monotonic() - self.began)
+            why = f"FAILED after {seconds} s: {told(self.log.read_text(errors='replace'))}" if code else f"done in {seconds} s"
+            interruption.say(f"{self.name}: {why}")
+        return self.code
+
+    def stop(self, number: int) -> None:
+        """Send the signal to what dvc has started, to each process once; dvc itself ends when that has ended.
+
+        Interrupted in the wrong moment, dvc leaves half a file of locks behind, which no later dvc can read.
+        """
+        if self.process.poll() is not None:
+            return
+        if number == signal.SIGKILL:
+            os.killpg(self.process.pid, number)
+        for child in children(self.process.pid):
+            if child.pid not in self.stopped:
+                self.stopped.add(child.pid)
+                with suppress(ProcessLookupError):
+                    os.kill(child.pid, number)
+
+
+def children(number: int) -> "list[psutil.Process]":
+    """All that the process has started, directly or not."""
+    # It comes with dvc, and takes its time.
+    import psutil
+
+    try:
+        return psutil.Process(number).children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def told(output: str) -> str:
+    """The line of an output that says why it ended: the stage's own error if there is one, else the last one."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["it said nothing"]
+    own = [line for line in lines if line.startswith("error: ")]
+    return (own or [line for line in lines if line.startswith("ERROR: ")] or lines)[-1]
+
+
+if __name__ == "__main__":
+    main()
