@@ -17,13 +17,18 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 def resident(images: np.ndarray, device: torch.device) -> Tensor:
     """The whole uint8 image array (n, height, width, channels) as one tensor on the device."""
-    return torch.from_numpy(images).to(device)
+    # A memory map is read-only, and torch warns of tensors over such arrays.
+    return torch.from_numpy(images if images.flags.writeable else np.array(images)).to(device)
 
 
 def take(images: Tensor, index: Tensor, low: float = -1.0) -> Tensor:
     """Images `index` of a resident uint8 NHWC tensor, as float32 (n, channels, height, width) in [low, 1], channels_last."""
-    scale = (1.0 - low) / 255
-    return images[index].permute(0, 3, 1, 2).float().mul_(scale).add_(low)
+    return to_float(images[index], low)
+
+
+def to_float(images: Tensor, low: float = -1.0) -> Tensor:
+    """A uint8 NHWC batch as float32 (n, channels, height, width) in [low, 1], channels_last."""
+    return images.permute(0, 3, 1, 2).float().mul_((1.0 - low) / 255).add_(low)
 
 
 def to_uint8(images: Tensor, low: float = -1.0) -> Tensor:

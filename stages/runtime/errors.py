@@ -8,6 +8,10 @@ class UserError(Exception):
     """Its message is one line that says what is wrong, where, and what to do."""
 
 
+class SharedError(UserError):
+    """One that all processes of a training raise; the first of them says it."""
+
+
 def not_among(word: str, known: Iterable[str]) -> str:
     """For a message about an unknown name: `'dan'; did you mean 'dann'? (source_only, dann, dsn)`."""
     known = list(known)

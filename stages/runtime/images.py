@@ -1,5 +1,9 @@
 """Array files: the one format that stages hand images to each other in (.npz, uint8 NHWC, int64 labels)."""
 
+import math
+import os
+import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +23,16 @@ def save_arrays(path: str | Path, **arrays: np.ndarray) -> None:
 def load_arrays(path: str | Path, *names: str) -> list[np.ndarray]:
     """The arrays called `names`, in that order; only these are read from disk.
 
-    Names that end in `images` must be uint8 of shape (n, height, width, 1 or 3) with n > 0, names that end in `labels`
-    int64 of shape (n,). Raises UserError, naming the file and the array, for anything missing, damaged or of another form.
+    Names that end in `images` must be uint8 of shape (n, height, width, 1 or 3) with n > 0: they come as read-only memory maps,
+    which take no memory of their own, unless the file is compressed. Names that end in `labels` must be int64 of shape (n,).
+    Raises UserError, naming the file and the array, for anything missing, damaged or of another form.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             for name in names:
                 if name not in file:
                     raise UserError(f"{path} has no array {name!r}: run `dvc repro`, which makes it anew")
-            arrays = [_checked(path, name, file[name]) for name in names]
+            arrays = [_checked(path, name, _array(path, file, name)) for name in names]
     except UserError:
         raise
     except FileNotFoundError:
@@ -64,6 +69,39 @@ def load_unlabelled_digits(path: str | Path, split: str) -> np.ndarray:
     (images,) = load_arrays(path, f"{split}_images")
     _check_size(path, images)
     return images
+
+
+def _array(path: str | Path, file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    """Array `name` of an open file: images as a read-only memory map where they are stored as they are, others in memory."""
+    if not name.endswith("images") or f"{name}.npy" not in file.zip.NameToInfo:
+        return file[name]
+    info = file.zip.getinfo(f"{name}.npy")
+    with file.zip.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        if info.compress_type != zipfile.ZIP_STORED or version != (1, 0):
+            return file[name]
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(member)
+        before = member.tell()
+    start = _start(path, info) + before
+    # Checked here, since reading beyond the end of a mapped file ends the process.
+    count = math.prod(shape)
+    if dtype.hasobject or min(shape, default=0) < 0 or before + count * dtype.itemsize != info.file_size:
+        raise ValueError(f"the header of {name} does not fit its {info.file_size} bytes")
+    if not count:
+        return np.empty(shape, dtype)
+    return np.asarray(np.memmap(path, dtype, "r", start, shape, "F" if by_columns else "C"))
+
+
+def _start(path: str | Path, info: zipfile.ZipInfo) -> int:
+    """Where the bytes of a stored member begin; ValueError where the file does not hold them all."""
+    with open(path, "rb") as file:
+        file.seek(info.header_offset)
+        # The lengths of name and extra field are the last two of the local header.
+        *_, name, extra = struct.unpack("<4s5H3L2H", file.read(30))
+        start = info.header_offset + 30 + name + extra
+        if start + info.file_size > os.fstat(file.fileno()).st_size:
+            raise ValueError("it is cut off")
+    return start
 
 
 def _paired(path: str | Path, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -64,10 +64,16 @@ def end_with_dvc(seconds_between_looks: float = 1.0) -> None:
         threading.Thread(target=_watch, args=(links, seconds_between_looks), daemon=True).start()
 
 
+def speaks() -> bool:
+    """Whether this process speaks for its training: one that trains alone does, and the first of several (RANK 0)."""
+    return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
+
+
 def say(line: str) -> None:
-    """Print a line to stderr; where nobody reads it any more, work goes on."""
+    """Print a line to stderr, once for all processes of a training; where nobody reads it any more, work goes on."""
     try:
-        print(line, file=sys.stderr, flush=True)
+        if speaks():
+            print(line, file=sys.stderr, flush=True)
     except OSError:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stages.runtime import interruption
-from stages.runtime.errors import UserError
+from stages.runtime.errors import SharedError, UserError
 from stages.runtime.files import CannotWrite, reason, write_json
 
 
@@ -29,8 +29,11 @@ def run(main: Callable[..., None]) -> None:
         interruption.end_with_dvc()
         main(**arguments)
         sys.stdout.flush()
-        _record("-".join([name_of(main), *map(str, arguments.values())]), time.perf_counter() - started)
+        if interruption.speaks():
+            _record("-".join([name_of(main), *map(str, arguments.values())]), time.perf_counter() - started)
     except UserError as error:
+        if isinstance(error, SharedError) and not interruption.speaks():
+            sys.exit(1)
         sys.exit(f"error: {_one_line(str(error))}")
     except KeyboardInterrupt as error:
         interruption.heed_no_more()

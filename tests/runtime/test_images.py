@@ -116,3 +116,53 @@ def test_digits_have_one_size_and_ten_labels(path, side, label):
     save_arrays(path, test_images=pictures(2, side), test_labels=np.array([0, label]))
     with pytest.raises(UserError, match="digits are 28x28x3, not|digits have labels 0 to 9, not"):
         load_digits(path, "test")
+
+
+def test_images_are_mapped_from_the_file_and_can_not_be_written(path):
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 6, 3), dtype=np.uint8)
+    save_arrays(path, other_images=pictures(), train_images=images, train_labels=np.arange(5))
+    mapped, labels = load_split(path, "train")
+    np.testing.assert_array_equal(mapped, images)
+    assert isinstance(mapped.base, np.memmap) and not mapped.flags.writeable
+    assert labels.flags.writeable
+
+
+def test_images_of_a_compressed_file_are_read_as_well(path):
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 6, 3), dtype=np.uint8)
+    np.savez_compressed(path, images=images)
+    np.testing.assert_array_equal(load_arrays(path, "images")[0], images)
+
+
+def test_images_stored_column_by_column_are_mapped_as_they_are(path):
+    images = np.asfortranarray(np.random.default_rng(0).integers(0, 256, (5, 8, 6, 3), dtype=np.uint8))
+    np.savez(path, images=images)
+    (mapped,) = load_arrays(path, "images")
+    np.testing.assert_array_equal(mapped, images)
+    assert isinstance(mapped.base, np.memmap)
+
+
+@pytest.mark.parametrize("change", [-1, 1, 4 * 28 * 28 * 3])
+def test_a_header_that_does_not_fit_its_bytes_is_refused(path, change):
+    file = io.BytesIO()
+    np.save(file, pictures())
+    content = file.getvalue()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", content[:change] if change < 0 else content + bytes(change))
+    with pytest.raises(UserError, match=f"^{path} is damaged"):
+        load_arrays(path, "images")
+
+
+def test_a_member_that_reaches_beyond_the_end_of_the_file_is_refused(path):
+    save_arrays(path, images=pictures())
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo("images.npy")
+        info.file_size = info.compress_size = info.file_size + 28 * 28 * 3
+    content, directory = path.read_bytes(), io.BytesIO()
+    size = content.index(b"PK\x01\x02")
+    header = bytearray(content[size:])
+    header[20:24] = header[24:28] = info.file_size.to_bytes(4, "little")
+    array = content[:size].replace(b"(4, 28, 28, 3)", b"(5, 28, 28, 3)")
+    directory.write(array + header)
+    path.write_bytes(directory.getvalue())
+    with pytest.raises(UserError, match=f"^{path} is damaged"):
+        load_arrays(path, "images")

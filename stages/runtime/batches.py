@@ -1,0 +1,67 @@
+"""Batches of training images: from the device where they fit, else from disk, one batch ahead; the same images either way."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.runtime import device, parallel
+from stages.runtime.seeding import numpy_generator
+
+
+class Feed:
+    """Random batches of `images` uint8 (n, height, width, channels), an array or a memory map.
+
+    Images of no more than `resident_gb` lie on the device `place` as one tensor. Larger ones stay where they are, and a thread
+    gathers the batch that comes next. A step has `parts` batches of `size` images for this process each.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        size: int,
+        *,
+        seed: int,
+        name: str,
+        place: torch.device,
+        resident_gb: float,
+        parts: int = 1,
+    ) -> None:
+        self.images, self.size, self.seed, self.name, self.place, self.parts = images, size, seed, name, place, parts
+        self.resident = device.resident(images, place) if images.nbytes <= resident_gb * 1e9 else None
+        self._thread = ThreadPoolExecutor(1, f"feed {name}") if self.resident is None else None
+        self._next: tuple[tuple[int, int], Future] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def at(self, step: int, part: int = 0) -> tuple[Tensor, Tensor]:
+        """Images uint8 (size, height, width, channels) and their index (size,) int64 of a part of a step, on the device.
+
+        The index follows from seed, name, step and part alone: drawn with replacement for all processes, of which this one
+        takes its own.
+        """
+        if self._thread is None:
+            index = torch.from_numpy(self._index(step, part)).to(self.place, non_blocking=True)
+            return self.resident[index], index
+        if self._next is None or self._next[0] != (step, part):
+            self._next = (step, part), self._thread.submit(self._gather, step, part)
+        images, index = self._next[1].result()
+        after = (step, part + 1) if part + 1 < self.parts else (step + 1, 0)
+        self._next = after, self._thread.submit(self._gather, *after)
+        return images.to(self.place, non_blocking=True), index.to(self.place, non_blocking=True)
+
+    def _index(self, step: int, part: int) -> np.ndarray:
+        size, first = self.size, self.size * parallel.rank()
+        generator = numpy_generator(self.seed, self.name, step, part)
+        return generator.integers(len(self.images), size=parallel.world() * size)[first : first + size]
+
+    def _gather(self, step: int, part: int) -> tuple[Tensor, Tensor]:
+        """The batch in memory, page-locked where there is a GPU, so that its copy does not hold up the step."""
+        index, pinned = self._index(step, part), self.place.type == "cuda"
+        batch = torch.empty((len(index), *self.images.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
+        # Checked or not, no index lies outside; "raise" would gather into a second buffer first.
+        np.take(self.images, index, axis=0, out=batch.numpy(), mode="clip")
+        index = torch.from_numpy(index)
+        return batch, index.pin_memory() if pinned else index

@@ -1,0 +1,29 @@
+import warnings
+
+import numpy as np
+import torch
+
+from stages.runtime import device
+
+
+def test_bytes_become_numbers_from_low_to_one_in_channels_last():
+    batch = torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8).repeat(2, 4, 4, 1)
+    for low in (-1.0, 0.0):
+        images = device.to_float(batch, low)
+        assert images.shape == (2, 3, 4, 4) and images.dtype == torch.float32
+        assert images.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(images[0, :, 0, 0], torch.tensor([low, low + 0.2 * (1 - low), 1.0]))
+
+
+def test_a_float_batch_becomes_the_same_bytes_again():
+    batch = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1)
+    assert torch.equal(device.to_uint8(device.to_float(batch)), batch)
+
+
+def test_read_only_images_become_resident_without_a_warning():
+    images = np.zeros((2, 4, 4, 3), np.uint8)
+    images.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        device.resident(images, torch.device("cpu"))[0] = 1
+    assert not images.any()
