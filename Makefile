@@ -7,7 +7,7 @@ BIN := $(ENV)/bin
 STAMP := $(ENV)/.installed-requirements
 RUN := PATH="$(BIN):$$PATH"
 
-.PHONY: help repro repro-parallel check test test-slow lint install repository
+.PHONY: help repro repro-parallel check test test-slow lint gpu-check bench install repository
 
 help:
 	@echo "make repro      everything from raw bytes to report/index.html"
@@ -16,6 +16,8 @@ help:
 	@echo "make test       the quick tests (with one smoke run of the whole graph)"
 	@echo "make test-slow  the other tests"
 	@echo "make lint       ruff"
+	@echo "make gpu-check  does everything work on this machine's GPU, how fast, and how long would the paper preset take?"
+	@echo "make bench      how much faster than plainly written code, one benchmark after the other"
 
 repro: check repository
 	$(RUN) dvc repro
@@ -37,6 +39,12 @@ test-slow: install repository
 lint: install
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
+
+gpu-check: install
+	$(RUN) python -m benchmarks.gpu_check
+
+bench: install
+	$(RUN) python -m benchmarks
 
 # Quoted throughout, since the folder's name may hold spaces, which make's own file rules can't do.
 install:

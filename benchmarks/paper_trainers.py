@@ -1,0 +1,132 @@
+"""Every trainer with the paper preset's settings, on images of noise: what gpu_check tries and measures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from stages.adaptation import method
+from stages.adaptation.train import make_batches
+from stages.evaluation.train_judge import JudgeTraining
+from stages.generation.train_acgan import ACGAN
+from stages.generation.train_stylegan2 import Training as StyleGAN2Training
+from stages.runtime import device, schema
+from stages.runtime.seeding import numpy_generator, seed_step
+from stages.runtime.training import Trainable
+
+Make = Callable[[torch.device, str, schema.Training], Trainable]
+PAPER = "presets/paper.yaml"
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A trainer of the preset.
+
+    `make` builds it for a device, a precision and the section `training`. `steps` are those of one run of `runs`, each with
+    `images` images. `telling` are step numbers at which every term of its losses has a part; `timed` are consecutive ones
+    that are, on average, like the long run of them.
+    """
+
+    name: str
+    make: Make
+    precision: str
+    steps: int
+    runs: int
+    images: int
+    telling: tuple[int, ...]
+    timed: range
+
+
+def trainers(params: schema.Params, *, toy: bool = False) -> list[Trainer]:
+    """The trainers that `params` names, StyleGAN2 first; `toy` shrinks networks and batches to what a test can wait for."""
+    return [
+        _stylegan2(params.stylegan2, toy),
+        _acgan(params.acgan, toy),
+        _judge(params.judge, toy),
+        *(_adaptation(params.adaptation, name, toy) for name in (*params.adaptation.methods, "target_only")),
+    ]
+
+
+def digits(count: int, side: int = 28) -> tuple[np.ndarray, np.ndarray]:
+    """Images of noise uint8 (count, side, side, 3) and labels int64 (count,)."""
+    generator = numpy_generator(0, "noise")
+    return generator.integers(256, size=(count, side, side, 3), dtype=np.uint8), np.arange(count) % 10
+
+
+def _stylegan2(params: schema.StyleGAN2, toy: bool) -> Trainer:
+    network, settings, side = params.network, params.train, 64
+    if toy:
+        network = network.model_copy(update={"latent_dim": 8, "capacity": 2, "fmap_max": 8, "attention_heads": 1})
+        settings, side = settings.model_copy(update={"batch_size": 4, "accumulation": 2}), 8
+    start = settings.path_length_start - settings.path_length_start % settings.path_length_interval
+    first = start + settings.path_length_interval
+
+    def make(place: torch.device, precision: str, training: schema.Training) -> Trainable:
+        images, _ = digits(64, side)
+        return StyleGAN2Training(images, network, settings.model_copy(update={"precision": precision}), 0, place)
+
+    return Trainer(
+        name="StyleGAN2",
+        make=make,
+        precision=settings.precision,
+        steps=settings.steps,
+        runs=len(params.seeds),
+        images=settings.batch_size,
+        telling=(1, settings.penalty_interval, first, first + settings.path_length_interval),
+        timed=range(first + 1, first + 1 + (2 if toy else settings.path_length_interval)),
+    )
+
+
+def _acgan(params: schema.ACGAN, toy: bool) -> Trainer:
+    settings = params.train.model_copy(update={"batch_size": 4} if toy else {})
+
+    def make(place: torch.device, precision: str, training: schema.Training) -> Trainable:
+        return ACGAN(*digits(640), settings.model_copy(update={"precision": precision}), 0, place)
+
+    return _plain("ACGAN", make, settings, len(params.seeds), settings.batch_size, toy)
+
+
+def _judge(params: schema.Judge, toy: bool) -> Trainer:
+    settings = params.model_copy(update={"batch_size": 4} if toy else {})
+
+    def make(place: torch.device, precision: str, training: schema.Training) -> Trainable:
+        return JudgeTraining(*digits(640), settings.model_copy(update={"precision": precision}), place)
+
+    return _plain("judge", make, settings, 1, settings.batch_size, toy)
+
+
+def _adaptation(params: schema.Adaptation, name: str, toy: bool) -> Trainer:
+    common = params.common.model_copy(update={"batch_size": 4} if toy else {})
+    settings = getattr(params, name)
+    target = None if name in ("source_only", "target_only") else digits(640)[0]
+
+    def make(place: torch.device, precision: str, training: schema.Training) -> Trainable:
+        seed_step(0, "init")
+        model: Any = device.place(method.named(name)(), place)
+        batches = make_batches(*digits(640), target, common.batch_size, "none")
+        model.start(batches, common.model_copy(update={"precision": precision}), settings)
+        return model
+
+    images = common.batch_size * (1 if target is None else 2)
+    runs = len(params.pairs) * len(params.seeds)
+    # DSN's last term comes late; its steps are timed from there on.
+    first = getattr(settings, "similarity_start", 0) + 1
+    return _plain(name, make, settings, runs, images, toy, precision=common.precision, first=first)
+
+
+def _plain(
+    name: str, make: Make, settings: Any, runs: int, images: int, toy: bool, *, precision: str = "", first: int = 1
+) -> Trainer:
+    """A trainer all of whose steps are alike from `first` on."""
+    return Trainer(
+        name=name,
+        make=make,
+        precision=precision or settings.precision,
+        steps=settings.steps,
+        runs=runs,
+        images=images,
+        telling=(1, first + 1, first + 2),
+        timed=range(first + 3, first + 3 + (2 if toy else 50)),
+    )

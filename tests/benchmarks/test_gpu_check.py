@@ -1,0 +1,99 @@
+"""The check of a user's GPU, on the CPU at toy size: whatever in it does not need a GPU."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import gpu_check
+from benchmarks.paper_trainers import PAPER, trainers
+from stages.runtime import params
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return params.load(ROOT / PAPER)
+
+
+@pytest.fixture(scope="module")
+def toys(paper):
+    return {one.name: one for one in trainers(paper, toy=True)}
+
+
+NAMES = ["StyleGAN2", "ACGAN", "judge", "source_only", "dann", "dsn", "target_only"]
+CHECKS = [gpu_check.agrees, gpu_check.bf16, gpu_check.repeats, gpu_check.resumes]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_trainer_passes_what_a_cpu_can_check(check, name, toys, paper):
+    check(toys[name], CPU, paper.training)
+
+
+def test_streamed_images_are_the_resident_ones():
+    assert "streamed ones are the same" in gpu_check.resident_images(CPU, 50)
+
+
+def test_waiting_is_checked_on_a_gpu_alone(toys, paper):
+    with pytest.raises(gpu_check.Skip, match="only a GPU"):
+        gpu_check.never_waits(toys["judge"], CPU, paper.training)
+
+
+def test_losses_that_differ_fail_and_so_does_what_is_no_number():
+    assert "at most 0.01" in gpu_check.near({"loss": [2.02]}, {"loss": [2.0]}, 0.02)
+    with pytest.raises(gpu_check.Failed, match=r"differs by 0.05 \(loss\)"):
+        gpu_check.near({"loss": [2.1], "penalty": [1.0]}, {"loss": [2.0], "penalty": [1.0]}, 0.02)
+    with pytest.raises(gpu_check.Failed, match="nan"):
+        gpu_check.near({"loss": [float("nan")]}, {"loss": [2.0]}, 0.02)
+
+
+def test_a_check_that_raises_fails_in_one_line_and_the_others_go_on(capsys):
+    def broken():
+        raise RuntimeError("no kernel\nwith a long story")
+
+    def skipped():
+        raise gpu_check.Skip("no reason")
+
+    assert [gpu_check.report("a", broken), gpu_check.report("b", lambda: "fine"), gpu_check.report("c", skipped)] == [1, 0, 0]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["FAIL  a: RuntimeError: no kernel", "pass  b: fine", "-     c: not checked, no reason"]
+
+
+def test_the_telling_steps_of_stylegan2_have_penalty_and_path_length(toys, paper):
+    found = gpu_check.losses(toys["StyleGAN2"], CPU, "fp32", paper.training)
+    assert len(found["penalty"]) >= 1 and len(found["path_length"]) == 2
+
+
+def test_the_preset_s_hours_are_its_runs_times_steps_times_a_step(paper):
+    all_trainers = trainers(paper)
+    assert {one.name: one.runs for one in all_trainers} == dict(
+        StyleGAN2=1, ACGAN=3, judge=1, source_only=9, dann=9, dsn=9, target_only=9
+    )
+    text = gpu_check.projection(all_trainers, {one.name: gpu_check.Speed(0.036, 0) for one in all_trainers})
+    assert "StyleGAN2: 1 x 66000 steps in fp32, 0.7 h" in text and "dsn: 9 x 29000 steps in fp32, 2.6 h" in text
+    steps = 66_000 + 3 * 24_375 + 10_000 + 9 * (3 * 14_000 + 29_000)
+    assert text.endswith(f"all: {steps * 0.036 / 3600:.1f} h")
+
+
+def test_without_a_gpu_it_ends_with_one_line():
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu_check"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1 and done.stdout == "" and len(done.stderr.splitlines()) == 1
+    assert "no GPU that PyTorch can use" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_whole_script_runs_on_the_cpu_at_toy_size(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert gpu_check.check(CPU, toy=True) == 0
+    said = capsys.readouterr().out
+    assert "FAIL" not in said and said.count("pass  ") == 1 + 5 * len(NAMES)
+    assert "| StyleGAN2 | bf16 |" in said and "all: " in said.splitlines()[-1]
