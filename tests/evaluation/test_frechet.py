@@ -70,6 +70,27 @@ def test_fewer_images_than_features_give_a_finite_distance():
     assert 0 < distance(first, second) < np.trace(first.covariance) + np.trace(second.covariance) + 50
 
 
+@pytest.mark.parametrize("counts", [(30, 20), (20, 90), (61, 90), (90, 61)])
+def test_the_distance_of_any_ranks_is_the_one_that_the_features_themselves_give(counts):
+    """tr (S1 S2)^(1/2) is the sum of the singular values of X1 X2^T, X the centred features over sqrt(n - 1)."""
+    generator = np.random.default_rng(0)
+    spread = generator.normal(size=(60, 60)) * np.arange(1, 61) ** -1.5
+    sides = [generator.normal(size=(count, 60)) @ spread.T for count in counts]
+    centred = [(side - side.mean(axis=0)) / np.sqrt(len(side) - 1) for side in sides]
+    shift = sides[0].mean(axis=0) - sides[1].mean(axis=0)
+    root = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum()
+    expected = shift @ shift + sum((side**2).sum() for side in centred) - 2 * root
+    assert distance(*map(moments_of, sides)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_feature_that_never_changes_adds_nothing_but_its_difference():
+    generator = np.random.default_rng(0)
+    first, second = generator.normal(size=(50, 8)), generator.normal(size=(40, 8))
+    with_constant = [np.insert(side, 3, value, axis=1) for side, value in ((first, 5), (second, 7))]
+    expected = distance(moments_of(first), moments_of(second)) + 4
+    assert distance(*map(moments_of, with_constant)) == pytest.approx(expected, rel=1e-9)
+
+
 def test_a_distribution_without_spread_is_a_point():
     assert distance(gaussian([0, 0], np.zeros((2, 2))), gaussian([3, 4], np.diag([1, 2]))) == pytest.approx(25 + 3)
 
