@@ -34,11 +34,12 @@ def gradient_penalty(form: str, scores: Tensor, images: Tensor) -> Tensor:
     return gradient.square().sum(1).mean() / 2
 
 
-def path_lengths(images: Tensor, styles: Tensor) -> Tensor:
+def path_lengths(images: Tensor, styles: Tensor, direction: Tensor) -> Tensor:
     """How far a random change of the images moves with the styles (n, slots, latent_dim), one length (n,) an image.
 
-    The norm in equation 4 of the StyleGAN2 paper, with the squares averaged over the slots; differentiable once more.
+    `direction` holds normal numbers in the images' shape. The norm in equation 4 of the StyleGAN2 paper, with the squares
+    averaged over the slots; differentiable once more.
     """
-    noise = torch.randn_like(images) / (images.shape[2] * images.shape[3]) ** 0.5
-    (gradient,) = torch.autograd.grad((images * noise).sum(), styles, create_graph=True)
+    change = direction / (images.shape[2] * images.shape[3]) ** 0.5
+    (gradient,) = torch.autograd.grad((images * change).sum(), styles, create_graph=True)
     return gradient.square().sum(2).mean(1).sqrt()

@@ -123,7 +123,7 @@ class Training(training.Trainable):
             loss = generator_loss(use.loss, scores)
             sums.add(loss_g=loss)
             if regularised:
-                lengths = path_lengths(images, styles)
+                lengths = path_lengths(images, styles, self._direction())
                 sums.add(path_length=lengths.mean())
                 if not first:
                     loss = loss + use.path_length_weight * (lengths - self.path_length_mean).square().mean()
@@ -161,17 +161,24 @@ class Training(training.Trainable):
         return augment(device.take(self.images, index, low=0.0), self.settings.augment)
 
     def _styles(self) -> Tensor:
-        """Styles of fresh latents (part, slots, latent_dim), some of them mixed from two."""
+        """Styles (part, slots, latent_dim) of fresh latents, some of them mixed from two."""
+        return self.faces.mix(*self._mixture())
+
+    def _mixture(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Two latents (part, latent_dim) an image, and the first slot (part,) that takes its style from the second."""
         slots = self.faces.generator.slots
         cut = torch.randint(slots, (self.part,), device=self.place)
         mixed = torch.rand(self.part, device=self.place) < self.settings.style_mixing
-        return self.faces.mix(self._latents(self.part), self._latents(self.part), torch.where(mixed, cut, slots))
+        return self._latents(self.part), self._latents(self.part), torch.where(mixed, cut, slots)
 
     def _latents(self, n: int) -> Tensor:
         return torch.randn(n, self.faces.latent_dim, device=self.place)
 
     def _noise(self, n: int) -> Tensor:
         return torch.rand(n, self.faces.size, self.faces.size, device=self.place)
+
+    def _direction(self) -> Tensor:
+        return torch.randn(self.part, 3, self.faces.size, self.faces.size, device=self.place)
 
 
 def ema_weight(form: str, decay: float, step: int) -> float | None:
