@@ -71,14 +71,18 @@ class ACGAN(Trainable):
             set_lr(self.optimizers[name], lr, step, settings.steps, settings.lr_decay)
         index = torch.randint(len(self.real_images), (settings.batch_size,), device=self.device)
         latents, labels = draw(settings.batch_size, self.device)
-        with device.autocast(self.device, settings.precision):
+        return self.step(device.take(self.real_images, index), self.real_labels[index], latents, labels)
+
+    def step(self, real: Tensor, real_labels: Tensor, latents: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """`update` on real images (n, 3, 32, 32) in [-1, 1] and their labels, latents (n, 100) and the labels wanted of them."""
+        with device.autocast(self.device, self.settings.precision):
             fakes, generator_loss = self._update_generator(latents, labels)
-            discriminator_loss, real_logits, fake_logits = self._update_discriminator(index, fakes, labels)
+            discriminator_loss, real_logits, fake_logits = self._update_discriminator(real, real_labels, fakes, labels)
         self._follow()
         return {
             "loss_generator": generator_loss,
             "loss_discriminator": discriminator_loss,
-            "accuracy_real": (real_logits.argmax(dim=1) == self.real_labels[index]).float().mean(),
+            "accuracy_real": (real_logits.argmax(dim=1) == real_labels).float().mean(),
             "accuracy_fake": (fake_logits.argmax(dim=1) == labels).float().mean(),
         }
 
@@ -95,15 +99,17 @@ class ACGAN(Trainable):
         self.discriminator.requires_grad_(True)
         return fakes.detach(), loss.detach()
 
-    def _update_discriminator(self, index: Tensor, fakes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _update_discriminator(
+        self, images: Tensor, real_labels: Tensor, fakes: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The loss and the class logits of real and of generated images, which go through it separately.
 
         In one batch they would share their batch-norm statistics, and each would see what the other looks like.
         """
-        real = self.discriminator(device.take(self.real_images, index))
+        real = self.discriminator(images)
         fake = self.discriminator(fakes)
         weight = self.settings.fake_class_weight
-        loss = (self._loss(real, True, self.real_labels[index]) + self._loss(fake, False, labels, weight)) / 2
+        loss = (self._loss(real, True, real_labels) + self._loss(fake, False, labels, weight)) / 2
         self._step("discriminator", loss)
         return loss.detach(), real[1].detach(), fake[1].detach()
 
