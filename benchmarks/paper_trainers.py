@@ -39,13 +39,16 @@ class Trainer:
     timed: range
 
 
-def trainers(params: schema.Params, *, toy: bool = False) -> list[Trainer]:
-    """The trainers that `params` names, StyleGAN2 first; `toy` shrinks networks and batches to what a test can wait for."""
+def trainers(params: schema.Params, *, images: int = 640, toy: bool = False) -> list[Trainer]:
+    """The trainers that `params` names, StyleGAN2 first, on so many images.
+
+    `toy` shrinks networks and batches to what a test can wait for.
+    """
     return [
-        _stylegan2(params.stylegan2, toy),
-        _acgan(params.acgan, toy),
-        _judge(params.judge, toy),
-        *(_adaptation(params.adaptation, name, toy) for name in (*params.adaptation.methods, "target_only")),
+        _stylegan2(params.stylegan2, images, toy),
+        _acgan(params.acgan, images, toy),
+        _judge(params.judge, images, toy),
+        *(_adaptation(params.adaptation, name, images, toy) for name in (*params.adaptation.methods, "target_only")),
     ]
 
 
@@ -55,7 +58,7 @@ def digits(count: int, side: int = 28) -> tuple[np.ndarray, np.ndarray]:
     return generator.integers(256, size=(count, side, side, 3), dtype=np.uint8), np.arange(count) % 10
 
 
-def _stylegan2(params: schema.StyleGAN2, toy: bool) -> Trainer:
+def _stylegan2(params: schema.StyleGAN2, images: int, toy: bool) -> Trainer:
     network, settings, side = params.network, params.train, 64
     if toy:
         network = network.model_copy(update={"latent_dim": 8, "capacity": 2, "fmap_max": 8, "attention_heads": 1})
@@ -64,8 +67,8 @@ def _stylegan2(params: schema.StyleGAN2, toy: bool) -> Trainer:
     first = start + settings.path_length_interval
 
     def make(place: torch.device, precision: str, training: schema.Training) -> Trainable:
-        images, _ = digits(64, side)
-        return StyleGAN2Training(images, network, settings.model_copy(update={"precision": precision}), 0, place)
+        pictures, _ = digits(images, side)
+        return StyleGAN2Training(pictures, network, settings.model_copy(update={"precision": precision}), 0, place)
 
     return Trainer(
         name="StyleGAN2",
@@ -79,41 +82,41 @@ def _stylegan2(params: schema.StyleGAN2, toy: bool) -> Trainer:
     )
 
 
-def _acgan(params: schema.ACGAN, toy: bool) -> Trainer:
+def _acgan(params: schema.ACGAN, images: int, toy: bool) -> Trainer:
     settings = params.train.model_copy(update={"batch_size": 4} if toy else {})
 
     def make(place: torch.device, precision: str, training: schema.Training) -> Trainable:
-        return ACGAN(*digits(640), settings.model_copy(update={"precision": precision}), 0, place)
+        return ACGAN(*digits(images), settings.model_copy(update={"precision": precision}), 0, place)
 
     return _plain("ACGAN", make, settings, len(params.seeds), settings.batch_size, toy)
 
 
-def _judge(params: schema.Judge, toy: bool) -> Trainer:
+def _judge(params: schema.Judge, images: int, toy: bool) -> Trainer:
     settings = params.model_copy(update={"batch_size": 4} if toy else {})
 
     def make(place: torch.device, precision: str, training: schema.Training) -> Trainable:
-        return JudgeTraining(*digits(640), settings.model_copy(update={"precision": precision}), place)
+        return JudgeTraining(*digits(images), settings.model_copy(update={"precision": precision}), place)
 
     return _plain("judge", make, settings, 1, settings.batch_size, toy)
 
 
-def _adaptation(params: schema.Adaptation, name: str, toy: bool) -> Trainer:
+def _adaptation(params: schema.Adaptation, name: str, images: int, toy: bool) -> Trainer:
     common = params.common.model_copy(update={"batch_size": 4} if toy else {})
     settings = getattr(params, name)
-    target = None if name in ("source_only", "target_only") else digits(640)[0]
+    target = None if name in ("source_only", "target_only") else digits(images)[0]
 
     def make(place: torch.device, precision: str, training: schema.Training) -> Trainable:
         seed_step(0, "init")
         model: Any = device.place(method.named(name)(), place)
-        batches = make_batches(*digits(640), target, common.batch_size, "none")
+        batches = make_batches(*digits(images), target, common.batch_size, "none")
         model.start(batches, common.model_copy(update={"precision": precision}), settings)
         return model
 
-    images = common.batch_size * (1 if target is None else 2)
+    seen = common.batch_size * (1 if target is None else 2)
     runs = len(params.pairs) * len(params.seeds)
     # DSN's last term comes late; its steps are timed from there on.
     first = getattr(settings, "similarity_start", 0) + 1
-    return _plain(name, make, settings, runs, images, toy, precision=common.precision, first=first)
+    return _plain(name, make, settings, runs, seen, toy, precision=common.precision, first=first)
 
 
 def _plain(

@@ -2,6 +2,7 @@ import re
 
 import torch
 
+from benchmarks import __main__ as all_benchmarks
 from benchmarks import common
 
 
@@ -41,3 +42,10 @@ def test_the_peak_is_of_a_plausible_size(monkeypatch):
 def test_the_machine_is_named_on_one_line_with_its_torch():
     line = common.machine()
     assert re.search(r"\d+ cores; .*bfloat16.*; torch [\d.]+\S*, \d+ threads$", line) and "\n" not in line
+
+
+def test_all_benchmarks_are_found_and_nothing_else():
+    found = all_benchmarks.names()
+    assert "scaling" in found
+    assert not {"common", "gpu_check", "paper_trainers", "__main__"} & set(found)
+    assert not [name for name in found if name.startswith("plain_")]
