@@ -2,13 +2,13 @@
 
 PATH/train and PATH/test hold PNG or JPEG files. With PATH/train.csv and PATH/test.csv (columns image_name and label) they are
 digits, brought to 28x28, in the order of the csv; without any csv they are faces, brought to data.folder_face_size, in the order
-of their names and without labels. Whatever is wrong with the folder is named before anything is written.
+of their names and without labels. Whatever is wrong with the folder is named, and then nothing is written.
 """
 
 import csv
 import io
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ import numpy as np
 from stages.data.pictures import DIGIT_SIDE, centred_square, progress, read_rgb, unify
 from stages.runtime import params
 from stages.runtime.errors import UserError
-from stages.runtime.images import save_arrays
+from stages.runtime.images import Blocks, save_arrays
 from stages.runtime.stage import run
 
 PREPARED = Path("data/prepared")
@@ -65,28 +65,36 @@ def list_all(folder: Path) -> dict[str, Listed]:
     return listed
 
 
-def decode(folder: Path, listed: dict[str, Listed], face_size: int) -> dict[str, np.ndarray]:
-    """`train_images` and `test_images`, uint8 (n, side, side, 3); of digits `train_labels` and `test_labels` too, int64 (n,)."""
+def decode(folder: Path, listed: dict[str, Listed], face_size: int) -> dict[str, np.ndarray | Blocks]:
+    """`train_images` and `test_images`, (n, side, side, 3); of digits `train_labels` and `test_labels` too, int64 (n,).
+
+    Pictures are opened as they are written. After the last one comes a UserError if any of them can't be read.
+    """
     problems: list[str] = []
-    arrays = {}
+    arrays: dict[str, np.ndarray | Blocks] = {}
     for split, (paths, labels) in listed.items():
         side = face_size if labels is None else DIGIT_SIDE
-        images, unreadable = np.empty((len(paths), side, side, 3), np.uint8), []
-        for number, path in enumerate(progress(paths, len(paths), f"{folder.name}/{split}")):
-            try:
-                picture = read_rgb(path)
-            except ValueError as error:
-                unreadable.append(f"{path.name} ({error})")
-            else:
-                face = labels is None
-                images[number] = centred_square(picture, side) if face else unify(np.asarray(picture)[None], side)[0]
-        if unreadable:
-            problems.append(f"{_count(unreadable, 'file')} in {split}/ that can't be read: {_names(unreadable)}")
-        arrays[f"{split}_images"] = images
+        arrays[f"{split}_images"] = Blocks((len(paths), side, side, 3), _pictures(folder, split, listed[split], side, problems))
         if labels is not None:
             arrays[f"{split}_labels"] = np.array(labels, np.int64)
-    _refuse(folder, problems)
     return arrays
+
+
+def _pictures(folder: Path, split: str, listed: Listed, side: int, problems: list[str]) -> Iterator[np.ndarray]:
+    """Each picture of the split as uint8 (1, side, side, 3), black where it can't be read, which joins the problems."""
+    unreadable = []
+    for path in progress(listed.paths, len(listed.paths), f"{folder.name}/{split}"):
+        try:
+            picture = read_rgb(path)
+        except ValueError as error:
+            unreadable.append(f"{path.name} ({error})")
+            yield np.zeros((1, side, side, 3), np.uint8)
+        else:
+            yield centred_square(picture, side)[None] if listed.labels is None else unify(np.asarray(picture)[None], side)
+    if unreadable:
+        problems.append(f"{_count(unreadable, 'file')} in {split}/ that can't be read: {_names(unreadable)}")
+    if split == SPLITS[-1]:
+        _refuse(folder, problems)
 
 
 def _list_faces(folder: Path, split: str, problems: list[str]) -> Listed:

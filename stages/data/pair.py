@@ -11,7 +11,7 @@ import numpy as np
 from stages.data.pictures import unify
 from stages.runtime import params
 from stages.runtime.errors import UserError
-from stages.runtime.images import load_split, save_arrays
+from stages.runtime.images import Blocks, in_blocks, load_split, save_arrays
 from stages.runtime.seeding import numpy_generator
 from stages.runtime.stage import run
 
@@ -24,14 +24,12 @@ def main(pair: str) -> None:
     form, source, target, max_source, max_target = params.read(
         "adaptation.images", *(f"adaptation.pairs.{pair}.{key}" for key in keys)
     )
-    source_images, source_labels = _drawn(source, max_source, form.seed)
-    target_images, target_labels = _drawn(target, max_target, form.seed)
-    source_test_images, source_test_labels = load_split(PREPARED / f"{source}.npz", "test")
-    test_images, test_labels = load_split(PREPARED / f"{target}.npz", "test")
-
-    source_images = unify(source_images, form.size)
-    target_images = unify(target_images, form.size)
-    held_out = hold_out(source_labels, form.validation, numpy_generator("validation", source, form.seed))
+    source_train, target_train, source_test, target_test = (
+        load_split(PREPARED / f"{dataset}.npz", split) for split in ("train", "test") for dataset in (source, target)
+    )
+    source_order = _order(source, len(source_train[1]), max_source, form.seed)
+    target_order = _order(target, len(target_train[1]), max_target, form.seed)
+    held_out = hold_out(source_train[1][source_order], form.validation, numpy_generator("validation", source, form.seed))
     if held_out.all() or not held_out.any():
         raise UserError(
             f"adaptation.images.validation {form.validation} holds out {held_out.sum()} of the {len(held_out)} source images of "
@@ -40,19 +38,15 @@ def main(pair: str) -> None:
 
     save_arrays(
         PAIRS / pair / "train.npz",
-        source_images=source_images[~held_out],
-        source_labels=source_labels[~held_out],
-        validation_images=source_images[held_out],
-        validation_labels=source_labels[held_out],
-        target_images=target_images,
+        **_part("source", source_train, source_order[~held_out], form.size),
+        **_part("validation", source_train, source_order[held_out], form.size),
+        target_images=_unified(target_train[0], target_order, form.size),
     )
-    save_arrays(PAIRS / pair / "target.npz", train_images=target_images, train_labels=target_labels)
+    save_arrays(PAIRS / pair / "target.npz", **_part("train", target_train, target_order, form.size))
     save_arrays(
         PAIRS / pair / "test.npz",
-        test_images=unify(test_images, form.size),
-        test_labels=test_labels,
-        source_test_images=unify(source_test_images, form.size),
-        source_test_labels=source_test_labels,
+        **_part("test", target_test, np.arange(len(target_test[1])), form.size),
+        **_part("source_test", source_test, np.arange(len(source_test[1])), form.size),
     )
 
 
@@ -65,11 +59,19 @@ def hold_out(labels: np.ndarray, share: float, generator: np.random.Generator) -
     return held_out
 
 
-def _drawn(dataset: str, most: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The training split in random order, so that its order tells nothing of the labels; `most` of it where that is a number."""
-    images, labels = load_split(PREPARED / f"{dataset}.npz", "train")
-    order = numpy_generator("order", dataset, seed).permutation(len(images))[:most]
-    return images[order], labels[order]
+def _order(dataset: str, count: int, most: int | None, seed: int) -> np.ndarray:
+    """The training images' numbers in random order, which tells nothing of the labels; `most` of them where that is a number."""
+    return numpy_generator("order", dataset, seed).permutation(count)[:most]
+
+
+def _part(name: str, split: tuple[np.ndarray, np.ndarray], order: np.ndarray, side: int) -> dict[str, np.ndarray | Blocks]:
+    """NAME_images and NAME_labels: those of a split whose numbers `order` has, in its order."""
+    return {f"{name}_images": _unified(split[0], order, side), f"{name}_labels": split[1][order]}
+
+
+def _unified(images: np.ndarray, order: np.ndarray, side: int) -> Blocks:
+    parts = (unify(images[order[part]], side) for part in in_blocks(len(order), images.shape[1:]))
+    return Blocks((len(order), side, side, 3), parts)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Images are uint8 (n, height, width, 3), labels int64: the digit, or for `orl` th
 """
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from stages.data.official import existing
 from stages.data.photos import load_bsds500, load_photos
 from stages.data.pictures import DIGIT_SIDE, centred_square, progress, square, unify
 from stages.runtime import params
-from stages.runtime.images import save_arrays
+from stages.runtime.images import Blocks, in_blocks, save_arrays
 from stages.runtime.seeding import numpy_generator
 from stages.runtime.stage import run
 
@@ -23,7 +24,7 @@ RAW = Path("data/raw")
 PREPARED = Path("data/prepared")
 
 # Images and their labels, where there are any.
-Split = tuple[np.ndarray, np.ndarray | None]
+Split = tuple[np.ndarray | Blocks, np.ndarray | None]
 
 
 def main(dataset: str) -> None:
@@ -50,10 +51,13 @@ def prepare_celeba(raw: Path, settings: Any) -> tuple[Split, Split]:
     """
     count = settings.train + settings.test
     left, top = settings.crop_x - settings.crop_side // 2, settings.crop_y - settings.crop_side // 2
-    faces = np.empty((count, settings.size, settings.size, 3), np.uint8)
-    for number, picture in enumerate(progress(official.read_celeba(raw, count), count, "celeba")):
-        faces[number] = square(picture, left, top, settings.crop_side, settings.size)
-    return (faces[: settings.train], None), (faces[settings.train :], None)
+    pictures = iter(progress(official.read_celeba(raw, count), count, "celeba"))
+    faces = (square(picture, left, top, settings.crop_side, settings.size)[None] for picture in pictures)
+    # The training pictures are written before the next are asked for.
+    train, test = (
+        Blocks((number, settings.size, settings.size, 3), islice(faces, number)) for number in (settings.train, settings.test)
+    )
+    return (train, None), (test, None)
 
 
 def prepare_svhn(raw: Path, settings: Any) -> tuple[Split, Split]:
@@ -77,7 +81,8 @@ def prepare_mnistm(raw: Path, settings: Any) -> tuple[Split, Split]:
     for split, (images, labels) in digits.items():
         whole = settings.source == "official"
         photos = load_bsds500(raw / "bsds500", split) if whole else load_photos(raw / "photos", split)
-        splits.append((mnistm.blend(images, photos, numpy_generator("mnistm", split, settings.seed)), labels))
+        blended = mnistm.blend(images, photos, numpy_generator("mnistm", split, settings.seed))
+        splits.append((Blocks((*images.shape, 3), blended), labels))
     return splits[0], splits[1]
 
 
@@ -130,7 +135,9 @@ def _face(path: Path, size: int) -> np.ndarray:
 
 def _digits(split: tuple[np.ndarray, np.ndarray]) -> Split:
     images, labels = split
-    return unify(images if images.ndim == 4 else images[..., None], DIGIT_SIDE), labels
+    images = images if images.ndim == 4 else images[..., None]
+    parts = (unify(images[part], DIGIT_SIDE) for part in in_blocks(len(images), (DIGIT_SIDE, DIGIT_SIDE, 3)))
+    return Blocks((len(images), DIGIT_SIDE, DIGIT_SIDE, 3), parts), labels
 
 
 def _three_channels(images: np.ndarray) -> np.ndarray:

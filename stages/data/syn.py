@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from stages.runtime.errors import UserError
+from stages.runtime.images import Blocks
 from stages.runtime.seeding import numpy_generator
 
 # Pictures are painted at a multiple of the final size and then reduced.
@@ -42,16 +43,16 @@ def load_fonts(folder: Path) -> list[Font]:
 
 def render_all(
     count: int, side: int, fonts: list[Font], photos: list[np.ndarray], seed: tuple[int | str, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """`count` pictures uint8 (count, side, side, 3) and their labels int64 (count,), as many of every digit, in random order.
+) -> tuple[Blocks, np.ndarray]:
+    """`count` pictures (count, side, side, 3) and their labels int64 (count,), as many of every digit, in random order.
 
     Every picture has random numbers of its own, from `seed` and its index.
     """
     labels = numpy_generator(*seed, "labels").permutation(np.arange(count, dtype=np.int64) % 10)
-    images = np.empty((count, side, side, 3), np.uint8)
-    for index, label in enumerate(labels):
-        images[index] = render(int(label), side, fonts, photos, numpy_generator(*seed, index))
-    return images, labels
+    pictures = (
+        render(int(label), side, fonts, photos, numpy_generator(*seed, index))[None] for index, label in enumerate(labels)
+    )
+    return Blocks((count, side, side, 3), pictures), labels
 
 
 def render(digit: int, side: int, fonts: list[Font], photos: list[np.ndarray], generator: np.random.Generator) -> np.ndarray:

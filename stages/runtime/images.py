@@ -4,7 +4,10 @@ import math
 import os
 import struct
 import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -12,12 +15,50 @@ from stages.runtime.errors import UserError
 from stages.runtime.files import replacing
 
 OTHER_DIGITS = "choose another data set, or run `dvc repro`, which makes the file anew"
+# Of images at a time, where all would be too many for the memory.
+BLOCK_BYTES = 16 << 20
 
 
-def save_arrays(path: str | Path, **arrays: np.ndarray) -> None:
-    """Write the named arrays to an uncompressed .npz; the same arrays always give the same bytes."""
-    with replacing(path) as temporary:
-        np.savez(temporary, allow_pickle=False, **arrays)
+@dataclass(frozen=True)
+class Blocks:
+    """Images, uint8 of `shape` (n, height, width, channels), that are made as they are written.
+
+    `parts` are arrays (m, height, width, channels), in order and any number of images at a time, so that a set that no memory
+    holds can be written.
+    """
+
+    shape: tuple[int, ...]
+    parts: Iterable[np.ndarray]
+
+    def write(self, file: IO[bytes]) -> None:
+        """Write the .npy file that the whole array would give; ValueError where the parts do not make up the shape."""
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": self.shape})
+        count = 0
+        for part in self.parts:
+            if part.dtype != np.uint8 or part.shape[1:] != self.shape[1:]:
+                raise ValueError(f"a part is {part.dtype} {part.shape}, not uint8 (m, {self.shape[1:]})")
+            file.write(np.ascontiguousarray(part).data)
+            count += len(part)
+        if count != self.shape[0]:
+            raise ValueError(f"{count} images came, not {self.shape[0]}")
+
+
+def in_blocks(count: int, shape: tuple[int, ...]) -> Iterator[slice]:
+    """Slices that part `count` images of this shape (height, width, channels) into blocks of bounded memory, in order."""
+    size = max(1, BLOCK_BYTES // math.prod(shape))
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def save_arrays(path: str | Path, **arrays: np.ndarray | Blocks) -> None:
+    """Write the named arrays to an uncompressed .npz as np.savez does; the same arrays always give the same bytes."""
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, array in arrays.items():
+            # How long it gets is not known to zipfile beforehand: it may need 64 bits.
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                if isinstance(array, Blocks):
+                    array.write(member)
+                else:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def load_arrays(path: str | Path, *names: str) -> list[np.ndarray]:

@@ -194,7 +194,7 @@ def test_missing_files_are_named_with_their_number(own):
         match=r"3 files listed in train\.csv but missing from train/: B\.jpg, a\.png, c\.png; 1 file in train/ but not listed",
     ):
         import_folder.main("mydigits")
-    assert not Path("data").exists()
+    assert not list(Path("data").glob("prepared/*"))
 
 
 def test_a_long_list_of_names_is_cut_but_not_its_count(own):
@@ -281,7 +281,7 @@ def test_a_fault_in_a_folder_of_digits_is_named_and_nothing_is_written(own, faul
     with pytest.raises(UserError, match=message) as caught:
         import_folder.main("mydigits")
     assert str(own) in str(caught.value) and "\n" not in str(caught.value)
-    assert not Path("data").exists()
+    assert not list(Path("data").glob("prepared/*"))
 
 
 def test_all_faults_of_both_splits_are_named_at_once(own):
@@ -310,7 +310,7 @@ def test_files_that_are_no_whole_pictures_are_all_named(own, write):
     )
     with pytest.raises(UserError, match=message):
         import_folder.main("mydigits")
-    assert not Path("data").exists()
+    assert not list(Path("data").glob("prepared/*"))
 
 
 def test_a_picture_of_too_many_pixels_is_named(own, monkeypatch):
@@ -329,7 +329,7 @@ def test_a_folder_of_faces_holds_pictures_and_nothing_else(own, spoil):
     spoil(own)
     with pytest.raises(UserError, match="notes.txt|more|labels.csv|no folder train/"):
         import_folder.main("mydigits")
-    assert not Path("data").exists()
+    assert not list(Path("data").glob("prepared/*"))
 
 
 def test_a_split_of_nothing_but_clutter_holds_no_pictures(own):

@@ -25,6 +25,15 @@ def walls():
     return [np.random.default_rng(0).integers(256, size=(90, 120, 3), dtype=np.uint8)]
 
 
+def blended(*arguments):
+    return np.concatenate(list(mnistm.blend(*arguments)))
+
+
+def rendered(*arguments):
+    images, labels = syn.render_all(*arguments)
+    return np.concatenate(list(images.parts)), labels
+
+
 def test_training_and_test_patches_come_from_disjoint_columns_that_make_up_the_photograph():
     photo = np.arange(20 * 30 * 3, dtype=np.uint32).astype(np.uint8).reshape(20, 30, 3)
     left, right = photos.part(photo, "train"), photos.part(photo, "test")
@@ -37,13 +46,13 @@ def test_the_blend_is_the_absolute_difference_of_digit_and_patch_in_each_channel
     digits = generator.integers(256, size=(50, 28, 28), dtype=np.uint8)
     plain = np.broadcast_to(np.array([200, 30, 90], np.uint8), (40, 50, 3))
     expected = np.abs(digits[..., None].astype(int) - [200, 30, 90])
-    assert np.array_equal(mnistm.blend(digits, [plain], generator), expected)
+    assert np.array_equal(blended(digits, [plain], generator), expected)
 
 
 def test_black_digits_leave_whole_patches_from_all_over_all_photographs():
     columns, rows = np.meshgrid(np.arange(40), np.arange(35))
     pictures = [np.stack([rows, columns, np.full_like(rows, number)], axis=-1).astype(np.uint8) for number in (100, 200)]
-    patches = mnistm.blend(np.zeros((600, 28, 28), np.uint8), pictures, np.random.default_rng(0)).astype(int)
+    patches = blended(np.zeros((600, 28, 28), np.uint8), pictures, np.random.default_rng(0)).astype(int)
     top, left, number = patches[:, 0, 0].T
     assert (patches[..., 0] == top[:, None, None] + np.arange(28)[:, None]).all()
     assert (patches[..., 1] == left[:, None, None] + np.arange(28)).all()
@@ -53,8 +62,17 @@ def test_black_digits_leave_whole_patches_from_all_over_all_photographs():
 
 def test_the_blend_is_the_same_for_the_same_seed_and_another_for_another(walls):
     digits = np.zeros((20, 28, 28), np.uint8)
-    first, again, other = (mnistm.blend(digits, walls, numpy_generator("mnistm", seed)) for seed in (0, 0, 1))
+    first, again, other = (blended(digits, walls, numpy_generator("mnistm", seed)) for seed in (0, 0, 1))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def test_the_blend_does_not_depend_on_the_blocks_in_which_it_is_made(walls, monkeypatch):
+    digits = np.random.default_rng(0).integers(256, size=(50, 28, 28), dtype=np.uint8)
+    whole = blended(digits, walls, numpy_generator("mnistm"))
+    monkeypatch.setattr("stages.runtime.images.BLOCK_BYTES", 7 * 28 * 28 * 3)
+    parts = list(mnistm.blend(digits, walls, numpy_generator("mnistm")))
+    assert [len(part) for part in parts] == [7] * 7 + [1]
+    assert np.array_equal(np.concatenate(parts), whole)
 
 
 def test_every_font_has_ten_different_digits_of_one_height(fonts):
@@ -121,7 +139,7 @@ def test_colours_have_the_luminance_that_was_asked_for():
 
 def test_house_numbers_are_bytes_of_the_size_asked_for_with_balanced_labels(fonts, walls):
     for side in (16, 28, 32):
-        images, labels = syn.render_all(40, side, fonts, walls, ("syn", "train", 0))
+        images, labels = rendered(40, side, fonts, walls, ("syn", "train", 0))
         assert images.shape == (40, side, side, 3) and images.dtype == np.uint8
         assert labels.dtype == np.int64 and np.bincount(labels).tolist() == [4] * 10
         assert len({image.tobytes() for image in images}) == 40
@@ -130,8 +148,7 @@ def test_house_numbers_are_bytes_of_the_size_asked_for_with_balanced_labels(font
 
 def test_house_numbers_depend_on_seed_and_index_alone(fonts, walls):
     digests = [
-        hashlib.sha256(syn.render_all(20, 28, fonts, walls, ("syn", "train", seed))[0].tobytes()).hexdigest()
-        for seed in (0, 0, 1)
+        hashlib.sha256(rendered(20, 28, fonts, walls, ("syn", "train", seed))[0].tobytes()).hexdigest() for seed in (0, 0, 1)
     ]
     assert digests[0] == digests[1] != digests[2]
     alone = syn.render(3, 28, fonts, walls, numpy_generator("syn", "train", 0, 7))

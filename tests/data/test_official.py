@@ -76,7 +76,7 @@ def test_an_svhn_file_with_another_md5_is_one_clear_line(workspace, monkeypatch)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"test_32x32\.mat is damaged \(its md5 is not the publisher's\): delete its folder"):
         prepare.main("svhn")
-    assert not Path("data/prepared").exists()
+    assert not list(Path("data").glob("prepared/*"))
 
 
 def without_md5(monkeypatch):
@@ -188,7 +188,7 @@ def test_a_damaged_usps_file_is_one_clear_line(workspace, spoil):
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(UserError, match=r"usps\.t\.bz2 is damaged"):
         prepare.main("usps")
-    assert not Path("data/prepared").exists()
+    assert not list(Path("data").glob("prepared/*"))
 
 
 # ---- MNIST-M
@@ -277,7 +277,7 @@ def test_a_damaged_mnist_file_is_one_clear_line(workspace, name, spoil):
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(UserError, match=rf"{name[:5]}.*ubyte\.gz.* is damaged \(.+\): delete its folder"):
         prepare.main("mnistm")
-    assert not Path("data/prepared").exists()
+    assert not list(Path("data").glob("prepared/*"))
 
 
 def test_a_damaged_bsds500_picture_and_a_folder_without_any_are_one_clear_line(workspace):
@@ -391,7 +391,7 @@ def test_a_damaged_celeba_archive_is_one_clear_line(workspace, spoil, reason):
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(UserError, match=rf"img_align_celeba\.zip is damaged \({reason}"):
         prepare.main("celeba")
-    assert not Path("data/prepared").exists()
+    assert not list(Path("data").glob("prepared/*"))
 
 
 @pytest.mark.parametrize(
@@ -440,7 +440,7 @@ def test_celeba_pictures_are_unpacked_one_at_a_time(workspace):
 def test_raw_files_that_are_missing_are_one_clear_line(workspace, dataset):
     with pytest.raises(UserError, match="is missing: run `dvc repro`, which fetches it"):
         prepare.main(dataset)
-    assert not Path("data").exists()
+    assert not list(Path("data").glob("prepared/*"))
 
 
 def test_nothing_is_ever_downloaded_or_unpickled(workspace, monkeypatch):

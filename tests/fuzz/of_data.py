@@ -197,7 +197,8 @@ def import_own(folder: Path, case: tuple[str, bytes]) -> Any:
         for digit in range(3):
             written(own, f"{split}/{digit}.png", content if (kind, digit, split) == ("picture", 1, "test") else PICTURES[0])
         written(own, f"{split}.csv", content if (kind, split) == ("csv", "train") else CSVS[0])
-    return import_folder.decode(own, import_folder.list_all(own), 16)
+    arrays = import_folder.decode(own, import_folder.list_all(own), 16)
+    return {name: np.concatenate(list(array.parts)) if name.endswith("images") else array for name, array in arrays.items()}
 
 
 def whole(arrays: dict[str, np.ndarray]) -> bool:

@@ -4,8 +4,9 @@ import zipfile
 import numpy as np
 import pytest
 
+from stages.runtime import images
 from stages.runtime.errors import UserError
-from stages.runtime.images import load_arrays, load_digits, load_split, save_arrays
+from stages.runtime.images import Blocks, load_arrays, load_digits, load_split, save_arrays
 
 
 def pictures(count=4, side=28, dtype=np.uint8):
@@ -27,6 +28,47 @@ def test_the_same_arrays_give_the_same_bytes(path, tmp_path):
     for name in ("arrays.npz", "again.npz"):
         save_arrays(tmp_path / name, images=pictures(), labels=np.arange(4))
     assert path.read_bytes() == (tmp_path / "again.npz").read_bytes()
+
+
+@pytest.mark.parametrize("sizes", [[9], [1] * 9, [4, 5], [0, 9]])
+def test_images_written_as_they_are_made_give_the_bytes_that_numpy_gives_for_the_whole(path, tmp_path, sizes):
+    whole, labels = np.random.default_rng(0).integers(256, size=(9, 5, 4, 3), dtype=np.uint8), np.arange(9)
+    parts = iter(np.split(whole, np.cumsum(sizes)[:-1]))
+    save_arrays(path, images=Blocks(whole.shape, parts), labels=labels, figure=np.array(2.5))
+    np.savez(tmp_path / "numpy.npz", images=whole, labels=labels, figure=np.array(2.5))
+    assert path.read_bytes() == (tmp_path / "numpy.npz").read_bytes()
+
+
+def test_images_are_made_no_earlier_than_they_are_written(path):
+    written = []
+
+    def parts():
+        for _ in range(5):
+            [half] = path.parent.iterdir()
+            written.append(half.stat().st_size)
+            yield pictures(100, 64)
+
+    save_arrays(path, images=Blocks((500, 64, 64, 3), parts()))
+    assert all(later - earlier > 10**6 for earlier, later in zip(written, written[1:], strict=False))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [[], [pictures(3)], [pictures(3), pictures(2)], [pictures(4, 27)], [pictures(4, dtype=np.float32)]],
+    ids=["none", "too few", "too many", "another size", "another type"],
+)
+def test_images_other_than_promised_are_not_written(path, parts):
+    with pytest.raises(ValueError, match=r"images came, not 4|a part is"):
+        save_arrays(path, images=Blocks((4, 28, 28, 3), parts))
+    assert not list(path.parent.iterdir())
+
+
+def test_blocks_cover_all_images_in_order_and_none_is_larger_than_the_memory_for_it(monkeypatch):
+    monkeypatch.setattr(images, "BLOCK_BYTES", 1000)
+    for count, shape in [(10, (5, 5, 3)), (30, (10, 10, 3)), (4, (40, 40, 3)), (0, (2, 2, 1))]:
+        parts = list(images.in_blocks(count, shape))
+        assert [number for part in parts for number in range(count)[part]] == list(range(count))
+        assert all(part.stop - part.start == 1 or (part.stop - part.start) * np.prod(shape) <= 1000 for part in parts)
 
 
 def test_objects_are_not_written(path):
