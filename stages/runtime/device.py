@@ -1,8 +1,15 @@
 """Where training runs and in which precision."""
 
+from functools import cache
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from stages.runtime.interruption import say
+
+CPU_FLAGS = Path("/proc/cpuinfo")
 
 
 def pick() -> torch.device:
@@ -12,6 +19,8 @@ def pick() -> torch.device:
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Context in which matrix products and convolutions run in bfloat16 if `precision` is `bf16`; nothing changes for `fp32`."""
+    if precision == "bf16" and device.type == "cpu":
+        _note_slow_bfloat16()
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
@@ -40,3 +49,14 @@ def to_uint8(images: Tensor, low: float = -1.0) -> Tensor:
 def place(module: nn.Module, device: torch.device) -> nn.Module:
     """Move a module to the device with its convolution weights in channels_last order."""
     return module.to(device, memory_format=torch.channels_last)
+
+
+@cache
+def _note_slow_bfloat16() -> None:
+    """Say once where bfloat16 is only emulated; a system that does not tell is taken to have it."""
+    try:
+        words = set(CPU_FLAGS.read_text().split())
+    except OSError:
+        return
+    if not words & {"avx512_bf16", "amx_bf16", "bf16"}:
+        say("this processor has no bfloat16 instructions: precision fp32 would train faster here")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from stages.runtime.errors import UserError
-from stages.runtime.processes import meet, met, reduce, wanted
+from stages.runtime.processes import meet, met, rank, reduce, wanted, world
 from stages.runtime.schema import Training
 
 _settings = {"sync_batch_norm": True}
@@ -38,16 +38,6 @@ def start(training: Training) -> torch.device:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(training.deterministic)
     return place
-
-
-def world() -> int:
-    """How many processes train together."""
-    return dist.get_world_size() if met() else 1
-
-
-def rank() -> int:
-    """Which of them this is, from 0; number 0 alone writes files."""
-    return dist.get_rank() if met() else 0
 
 
 def share(size: int, what: str) -> int:
@@ -98,6 +88,20 @@ def mean(tensor: Tensor) -> Tensor:
     if world() == 1:
         return tensor
     return reduce(tensor.detach().clone()).div_(world())
+
+
+def largest(*numbers: int) -> list[int]:
+    """The largest of each number over all processes: how they agree on what to do."""
+    return list(numbers) if world() == 1 else reduce(torch.tensor(numbers, dtype=torch.int64), dist.ReduceOp.MAX).tolist()
+
+
+@torch.no_grad()
+def alike(module: nn.Module) -> None:
+    """Give all processes the first one's parameters and buffers: their processors may have drawn other last digits."""
+    if world() > 1:
+        for tensor in module.state_dict().values():
+            known = tensor if rank() == 0 else torch.zeros_like(tensor)
+            tensor.copy_(reduce(known.clone(memory_format=torch.contiguous_format)))
 
 
 def total(tensor: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ with the same command. No process outlives the first one, and the first one does
 import atexit
 import logging
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -35,6 +34,16 @@ def met() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
+def world() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if met() else 1
+
+
+def rank() -> int:
+    """Which of them this is, from 0; number 0 alone writes files."""
+    return dist.get_rank() if met() else 0
+
+
 def wanted() -> int:
     """How many processes the environment asks for: torchrun's WORLD_SIZE, or else DEVICES; UserError for a bad DEVICES."""
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
@@ -52,13 +61,14 @@ def meet() -> torch.device:
     elif "LAUNCHED_BY" in os.environ:
         first = int(os.environ["LAUNCHED_BY"]), int(os.environ["RANK"])
         threading.Thread(target=_watch_first, args=first, daemon=True).start()
-    # They cost a second, and only several processes need them.
-    for name in ("lightning.fabric", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # It costs a second, and only several processes need it.
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import TorchElasticEnvironment
     from lightning_fabric.strategies import DDPStrategy
 
+    # It would announce every process in lines of its own.
+    for name in ("lightning.fabric", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     here = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
     _check_gpus(here)
     with warnings.catch_warnings():
@@ -93,18 +103,18 @@ def _check_gpus(here: int) -> None:
 
 def _launch(count: int) -> None:
     """Start processes 1 to count - 1 with this process's own command."""
+    from lightning_fabric.plugins.environments.lightning import find_free_network_port
+
     _check_gpus(count)
     threads = max(1, len(os.sched_getaffinity(0)) // count) if hasattr(os, "sched_getaffinity") else 1
     if "OMP_NUM_THREADS" not in os.environ:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         torch.set_num_threads(threads)
     shared = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "GROUP_RANK": 0}
-    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": find_free_network_port()}
     os.environ.update({name: str(value) for name, value in shared.items()})
-    loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
-    if loopback:
-        # Otherwise gloo asks what address the host's name has, which not every machine can answer.
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
+    # Otherwise gloo asks what address the host's name has, which not every machine can answer.
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     command = [sys.executable, *sys.orig_argv[1:]]
     others = []
     for rank in range(1, count):
@@ -113,12 +123,6 @@ def _launch(count: int) -> None:
     os.environ |= {"RANK": "0", "LOCAL_RANK": "0"}
     atexit.register(_end, others)
     threading.Thread(target=_watch_others, args=(others,), daemon=True).start()
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def _end(others: list[subprocess.Popen]) -> None:

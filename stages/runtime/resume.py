@@ -33,8 +33,8 @@ class ResumeState:
     """The saved state of `run` under `.resume/RUN-FINGERPRINT/` (or below RESUME_DIR).
 
     The fingerprint covers the params, the bytes of the input files and the code of every `stages` module that is loaded: a
-    training with others starts on its own. Package versions, the device and the number of threads are not in it; where they
-    have changed, resuming says so.
+    training with others starts on its own. Package versions, the device and the numbers of threads and processes are not in
+    it; where they have changed, resuming says so.
 
     state.pt is the newest state and previous.pt the one before it. Each holds the SHA-256 of all that follows, a line of JSON
     about itself (run, fingerprint, step, what it was made with), and what torch.save makes of the state.
@@ -253,8 +253,10 @@ def _plain(value: Any) -> Any:
 def _made_with() -> dict[str, Any]:
     import torch
 
+    from stages.runtime.processes import world
+
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {"torch": torch.__version__, "device": device, "threads": torch.get_num_threads()}
+    return {"torch": torch.__version__, "device": device, "threads": torch.get_num_threads(), "processes": world()}
 
 
 @dataclass

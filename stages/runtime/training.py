@@ -2,24 +2,30 @@
 
 A model to train is an `nn.Module` (`Trainable`) that holds everything it learns as parameters, buffers and optimisers, so
 that one checkpoint of these three is the whole state. The loop reads from top to bottom in `train`.
+
+Where several processes train together, all run the same loop on their parts of each batch. The first one alone shows progress
+and saves; whether to stop or to save they agree on every STEPS_BETWEEN_LOOKS steps, so that no other step waits for it.
 """
 
+import csv
 import math
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from stages.runtime.errors import UserError
+from stages.runtime import parallel, processes
+from stages.runtime.errors import SharedError
 from stages.runtime.files import CannotWrite, replacing
-from stages.runtime.interruption import Deferred, Interrupted, say
+from stages.runtime.interruption import Deferred, Interrupted, say, speaks
 from stages.runtime.resume import ResumeState
 from stages.runtime.seeding import seed_step
 
@@ -52,9 +58,9 @@ class Trainable(nn.Module):
 
 @dataclass
 class Trained:
-    """What a training leaves: `history` with one row a recording, and the snapshots by step."""
+    """What a training leaves: `history`, one row of step and values a recording, and the snapshots by step."""
 
-    history: pd.DataFrame
+    history: list[dict[str, float]]
     snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
 
@@ -69,27 +75,30 @@ def train(
     state: ResumeState,
     records: int = 200,
     save_every_seconds: float = 60.0,
-) -> Trained:
+) -> Trained | None:
     """Train `model` for `steps` steps and return its history and `snapshots` equally spaced snapshots (the last at the end).
 
     Values that `update` returns are averaged over each of `records` equal intervals. One that is NaN, infinite or beyond LIMIT,
     and weights that are not finite, stop the run with a UserError and are never saved. Every `save_every_seconds` the whole
     state goes to `state`, from where an interrupted run goes on; the caller clears it once its outputs are written. Where it
     can't be saved, this is said and training goes on. SIGINT, SIGTERM and SIGHUP end the step, save, and raise Interrupted.
+
+    Of several processes all but the first return None: their caller has nothing to write.
     """
     snapshot_steps = spaced(steps, snapshots)
     record_steps = spaced(steps, records)
-    with state.held(), Deferred() as signals:
+    with _held(state), Deferred() as signals:
         rows, kept, pending, done = _load(model, state)
         saves = _Saves(model, state, done, save_every_seconds)
         progress = Progress(run, done, steps, images_per_step)
-        step, stopping = done, False
+        step, stopping = done, 0
         for step in range(done + 1, steps + 1):
             seed_step(seed, step)
             pending.add(step, model.update(step))
-            last = step == steps
-            stopping = bool(signals.asked)
-            saving = stopping or saves.due() and not last
+            last, saving = step == steps, False
+            if parallel.world() == 1 or step % STEPS_BETWEEN_LOOKS == 0 or last:
+                stopping, due = parallel.largest(signals.asked, saves.due())
+                saving = bool(stopping or due and not last)
             if step in record_steps or step % STEPS_BETWEEN_LOOKS == 0 or saving:
                 _stop_if_diverged(run, pending.look(), saves)
             if step in record_steps:
@@ -104,12 +113,15 @@ def train(
             if stopping:
                 break
         progress.close()
-        if signals.asked:
+        [asked] = parallel.largest(stopping or signals.asked)
+        if asked:
             if not stopping:
                 saves.save(steps, rows, kept, pending)
+            processes.part()
             goes_on = f"the same command goes on from step {saves.step}" if saves.step else "no state could be saved"
-            raise Interrupted(signals.asked, f"{run}: stopped at step {step}; {goes_on}")
-    return Trained(pd.DataFrame(rows), kept)
+            raise Interrupted(asked, f"{run}: stopped at step {step}; {goes_on}")
+    processes.part()
+    return Trained(rows, kept) if parallel.rank() == 0 else None
 
 
 def spaced(steps: int, count: int) -> set[int]:
@@ -117,10 +129,15 @@ def spaced(steps: int, count: int) -> set[int]:
     return {math.ceil(steps * part / count) for part in range(1, count + 1)} if count else set()
 
 
-def write_history(path: str | Path, history: pd.DataFrame) -> None:
-    """Write a training's history as CSV, six significant digits."""
-    with replacing(path) as temporary:
-        history.to_csv(temporary, index=False, float_format="%.6g")
+def write_history(path: str | Path, history: list[dict[str, float]]) -> None:
+    """Write a training's history as CSV, six significant digits; a value that a row does not have stays empty."""
+    columns = list(dict.fromkeys(name for row in history for name in row))
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for row in history:
+            values = [row.get(name, "") for name in columns]
+            writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values])
 
 
 class _Pending:
@@ -135,13 +152,18 @@ class _Pending:
             self.unseen.setdefault(name, []).append((step, value))
 
     def look(self) -> tuple[int, str, float] | None:
-        """Step, name and value of the first one that a sound training would not give."""
+        """Step, name and value of the first one that a sound training would not give; averaged over all processes."""
+        if not self.unseen:
+            return None
+        values = [torch.stack([value for _, value in entries]).double() for entries in self.unseen.values()]
+        # One copy from the device, and one exchange between processes, for all names together.
+        means = iter(parallel.mean(torch.cat([value.to(values[0].device) for value in values])).tolist())
         found = []
         for name, entries in self.unseen.items():
-            numbers = torch.stack([value for _, value in entries]).tolist()
-            self.numbers.setdefault(name, []).extend(numbers)
-            steps = (step for step, _ in entries)
-            found += [(step, name, number) for step, number in zip(steps, numbers, strict=True) if not abs(number) <= LIMIT]
+            for (step, _), number in zip(entries, means, strict=False):
+                self.numbers.setdefault(name, []).append(number)
+                if not abs(number) <= LIMIT:
+                    found.append((step, name, number))
         self.unseen = {}
         return min(found, key=lambda one: one[0], default=None)
 
@@ -160,10 +182,16 @@ class _Saves:
         self.wait, self.at = seconds, time.monotonic()
 
     def due(self) -> bool:
-        return time.monotonic() - self.at > self.wait
+        """Whether it is time to save by the first process's clock, which alone saves."""
+        return parallel.rank() == 0 and time.monotonic() - self.at > self.wait
 
     def save(self, step: int, rows: list, kept: dict, pending: _Pending) -> None:
-        """Save the state after `step`; where that fails, the last good one stays, and it is said."""
+        """Have the first process save the state after `step`; where that fails, the last good one stays, and it is said."""
+        if parallel.rank() == 0:
+            self._write(step, rows, kept, pending)
+        [self.step] = parallel.largest(self.step)
+
+    def _write(self, step: int, rows: list, kept: dict, pending: _Pending) -> None:
         began = time.monotonic()
         loop = {"step": step, "rows": rows, "kept": kept, "pending": pending.numbers}
         optimizers = {name: optimizer.state_dict() for name, optimizer in self.model.optimizers.items()}
@@ -180,16 +208,23 @@ def _stop_if_diverged(run: str, found: tuple[int, str, float] | None, saves: _Sa
     """UserError for the step, name and value that were found."""
     if found is None:
         return
+    processes.part()
     step, name, value = found
     good = f"the last good state, step {saves.step}, stays in {saves.state.folder}" if saves.step else "no state was saved before"
-    raise UserError(
+    raise SharedError(
         f"{run}: {name} became {value:.3g} at step {step}: training has diverged ({good}) and would again with the same "
         "params: lower the learning rate or use precision fp32, and run it again, which starts afresh"
     )
 
 
 def _no_number(model: Trainable, step: int) -> tuple[int, str, float] | None:
-    """Step, name and a value of a tensor of the model or its optimisers that holds NaN or infinity."""
+    """Step, name and a value of a tensor of the model or its optimisers that holds NaN or infinity, in any process."""
+    found = _not_finite(model)
+    [anywhere] = parallel.largest(found is not None)
+    return (step, *(found or ("a weight of another process", math.nan))) if anywhere else None
+
+
+def _not_finite(model: Trainable) -> tuple[str, float] | None:
     tensors = dict(model.state_dict())
     for optimizer_name, optimizer in model.optimizers.items():
         for number, entries in optimizer.state_dict()["state"].items():
@@ -203,7 +238,7 @@ def _no_number(model: Trainable, step: int) -> tuple[int, str, float] | None:
         for name, sound in zip(names, finite, strict=True):
             if not sound:
                 value = tensors[name]
-                return step, name, value[~value.isfinite()][0].item()
+                return name, value[~value.isfinite()][0].item()
     return None
 
 
@@ -214,7 +249,9 @@ class Progress:
         self.run, self.done, self.steps, self.images_per_step = run, done, steps, images_per_step
         self.seconds_between_lines = seconds_between_lines
         self.started = self.said = time.monotonic()
-        self.bar = tqdm(total=steps, initial=done, desc=run, unit="step", leave=True) if sys.stderr.isatty() else None
+        self.bar = (
+            tqdm(total=steps, initial=done, desc=run, unit="step", leave=True) if sys.stderr.isatty() and speaks() else None
+        )
         if done:
             say(f"{run}: goes on from step {done}")
 
@@ -244,15 +281,32 @@ def _listed(rows: list[dict[str, float]]) -> str:
     return " ".join(f"{name} {value:.3g}" for name, value in rows[-1].items() if name != "step") if rows else ""
 
 
+@contextmanager
+def _held(state: ResumeState) -> Iterator[None]:
+    """The state is the first process's; the others begin once it has it."""
+    with state.held() if parallel.rank() == 0 else nullcontext():
+        parallel.largest(0)
+        yield
+
+
 def _load(model: Trainable, state: ResumeState) -> tuple[list[dict[str, float]], dict[int, dict[str, Tensor]], _Pending, int]:
-    """Put a saved state into the model; returns history rows, snapshots, unfinished averages and the step (0: none)."""
+    """Put a saved state into the model; returns history rows, snapshots, unfinished averages and the step (0: none).
+
+    UserError where the processes do not find the same one.
+    """
     saved = state.load(lambda content: _misfit(content, model))
-    if saved is None:
-        return [], {}, _Pending(), 0
-    model.load_state_dict(saved["model"])
-    for name, optimizer in model.optimizers.items():
-        optimizer.load_state_dict(saved["optimizers"][name])
-    loop = saved["loop"]
+    loop = saved["loop"] if saved else {"step": 0, "rows": [], "kept": {}, "pending": {}}
+    most, least = parallel.largest(loop["step"], -loop["step"])
+    if most != -least:
+        raise SharedError(
+            f"the processes find different states of {state.run}: RESUME_DIR must name a folder that all of them share"
+        )
+    if saved:
+        model.load_state_dict(saved["model"])
+        for name, optimizer in model.optimizers.items():
+            optimizer.load_state_dict(saved["optimizers"][name])
+    else:
+        parallel.alike(model)
     return loop["rows"], loop["kept"], _Pending(loop["pending"]), loop["step"]
 
 

@@ -166,7 +166,7 @@ def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     assert (tmp_path / "broken/state.pt").exists()
     resumed_weights, resumed = train_tiny(tmp_path / "broken")
     assert same(weights, resumed_weights)
-    assert whole.history.equals(resumed.history)
+    assert whole.history == resumed.history
     assert torch.equal(whole.snapshots[4]["images"], resumed.snapshots[4]["images"])
 
 

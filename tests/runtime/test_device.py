@@ -1,6 +1,7 @@
 import warnings
 
 import numpy as np
+import pytest
 import torch
 
 from stages.runtime import device
@@ -27,3 +28,25 @@ def test_read_only_images_become_resident_without_a_warning():
         warnings.simplefilter("error")
         device.resident(images, torch.device("cpu"))[0] = 1
     assert not images.any()
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision", "lines"),
+    [
+        ("avx2 avx512f", "bf16", 1),
+        ("avx2 avx512f", "fp32", 0),
+        ("avx512_bf16", "bf16", 0),
+        ("asimd bf16", "bf16", 0),
+        (None, "bf16", 0),
+    ],
+)
+def test_bf16_without_instructions_for_it_is_said_once(tmp_path, monkeypatch, capfd, flags, precision, lines):
+    monkeypatch.setattr(device, "CPU_FLAGS", tmp_path / "cpuinfo")
+    if flags:
+        (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu {flags} sse\n")
+    device._note_slow_bfloat16.cache_clear()
+    for _ in range(2):
+        with device.autocast(torch.device("cpu"), precision):
+            pass
+    device._note_slow_bfloat16.cache_clear()
+    assert capfd.readouterr().err.count("no bfloat16 instructions: precision fp32 would train faster here") == lines

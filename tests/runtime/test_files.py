@@ -48,7 +48,7 @@ def test_every_writer_stops_at_a_limit_with_one_line(tmp_path):
     program = f"""
 import resource, sys
 sys.path.insert(0, {str(Path(__file__).resolve().parents[2])!r})
-import numpy as np, pandas as pd, torch
+import numpy as np, torch
 from stages.runtime.files import CannotWrite, write_json
 from stages.runtime.images import save_arrays
 from stages.runtime.training import write_history
@@ -58,7 +58,7 @@ writers = dict(
     a=lambda path: write_json(path, list(range(1000))),
     b=lambda path: save_arrays(path, images=np.zeros((9, 9, 9, 3), np.uint8)),
     c=lambda path: save_weights(path, dict(weight=torch.zeros(1000))),
-    d=lambda path: write_history(path, pd.DataFrame(dict(step=range(1000)))),
+    d=lambda path: write_history(path, [dict(step=step) for step in range(1000)]),
 )
 for suffix, (name, write) in zip((".json", ".npz", ".safetensors", ".csv"), writers.items()):
     try:

@@ -99,7 +99,7 @@ def _of_node(node: ast.AST, names: dict[str, str], file: str):
         yield from _of_import(node, file)
     elif isinstance(node, ast.Call):
         yield from _of_call(node, full_name(node.func, names), names, file)
-    elif isinstance(node, ast.Attribute | ast.Name):
+    elif isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load):
         name = full_name(node, names).removeprefix("builtins.")
         if name in NEVER:
             yield f"{name} {NEVER[name]}"
