@@ -86,7 +86,7 @@ def _acgan(params: schema.ACGAN, images: int, toy: bool) -> Trainer:
     settings = params.train.model_copy(update={"batch_size": 4} if toy else {})
 
     def make(place: torch.device, precision: str, training: schema.Training) -> Trainable:
-        return ACGAN(*digits(images), settings.model_copy(update={"precision": precision}), 0, place)
+        return ACGAN(*digits(images), settings.model_copy(update={"precision": precision}), 0, place, training)
 
     return _plain("ACGAN", make, settings, len(params.seeds), settings.batch_size, toy)
 
@@ -95,7 +95,7 @@ def _judge(params: schema.Judge, images: int, toy: bool) -> Trainer:
     settings = params.model_copy(update={"batch_size": 4} if toy else {})
 
     def make(place: torch.device, precision: str, training: schema.Training) -> Trainable:
-        return JudgeTraining(*digits(images), settings.model_copy(update={"precision": precision}), place)
+        return JudgeTraining(*digits(images), settings.model_copy(update={"precision": precision}), place, training)
 
     return _plain("judge", make, settings, 1, settings.batch_size, toy)
 

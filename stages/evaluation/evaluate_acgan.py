@@ -19,7 +19,7 @@ def main(seed: int) -> None:
     judge, where = Judge(), device.pick()
     load_weights("models/judge/weights.safetensors", judge)
     judge_test_accuracy = read_accuracy("results/judge/evaluation.json")
-    report = classification_report(labels, predict(device.place(judge, where), device.resident(images, where)).cpu().numpy())
+    report = classification_report(labels, predict(device.place(judge, where), images, where))
     scores = {"judge_accuracy": report.pop("accuracy"), **report, "judge_test_accuracy": judge_test_accuracy}
     write_json(f"results/acgan-{seed}/evaluation.json", scores)
 

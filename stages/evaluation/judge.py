@@ -1,7 +1,10 @@
 """The judge: a small classifier of real digits that says which digit a generated image shows."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from stages.runtime.device import to_float
 
 
 class Judge(nn.Module):
@@ -29,7 +32,8 @@ class Judge(nn.Module):
 
 
 @torch.no_grad()
-def predict(judge: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
-    """The likeliest class (n,) of each uint8 image (n, 28, 28, 3), on the images' device."""
+def predict(judge: nn.Module, images: np.ndarray, where: torch.device, batch_size: int = 1000) -> np.ndarray:
+    """The likeliest class (n,) int64 of each uint8 image (n, 28, 28, 3), an array or a memory map that is read in blocks."""
     judge.eval()
-    return torch.cat([judge(part.permute(0, 3, 1, 2) / 127.5 - 1).argmax(dim=1) for part in images.split(batch_size)])
+    blocks = (np.array(images[first : first + batch_size]) for first in range(0, len(images), batch_size))
+    return np.concatenate([judge(to_float(torch.from_numpy(block).to(where))).argmax(dim=1).cpu().numpy() for block in blocks])

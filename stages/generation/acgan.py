@@ -14,16 +14,19 @@ LEAK = 0.2
 
 
 class EnlargingConv2d(nn.Conv2d):
-    """Nearest-neighbour enlargement x2, then a 3x3 convolution with zero padding, in one transposed convolution.
+    """Nearest-neighbour enlargement x2, then a 3x3 convolution with zero padding.
 
-    Each enlarged pixel stands for a 2x2 square, so that the nine taps fall on only four pixels of the small image: a 4x4
-    kernel of sums of taps gives the same result with 4/9 of the products. Its parameters are the plain 3x3 convolution's.
+    Each enlarged pixel stands for a 2x2 square, so that the nine taps fall on only four pixels of the small image: one
+    transposed convolution by a 4x4 kernel of sums of taps gives the same result with 4/9 of the products. In bfloat16, whose
+    products are cheap, the two plain steps are faster. Its parameters are the plain 3x3 convolution's.
     """
 
     def __init__(self, channels: int, outputs: int) -> None:
         super().__init__(channels, outputs, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
+        if images.dtype == torch.bfloat16:
+            return super().forward(F.interpolate(images, scale_factor=2))
         padded = F.pad(self.weight.transpose(0, 1).flip(2, 3), (1, 1, 1, 1))
         rows = padded[:, :, 1:] + padded[:, :, :-1]
         return F.conv_transpose2d(images, rows[..., 1:] + rows[..., :-1], self.bias, stride=2, padding=1)
@@ -43,10 +46,10 @@ class Generator(nn.Module):
         self.blocks = nn.Sequential(
             EnlargingConv2d(128, 128),
             nn.BatchNorm2d(128, eps=batch_norm_eps),
-            nn.LeakyReLU(LEAK),
+            nn.LeakyReLU(LEAK, inplace=True),
             EnlargingConv2d(128, 64),
             nn.BatchNorm2d(64, eps=batch_norm_eps),
-            nn.LeakyReLU(LEAK),
+            nn.LeakyReLU(LEAK, inplace=True),
             nn.Conv2d(64, 3, 3, padding=1),
             nn.Tanh(),
         )
@@ -68,7 +71,7 @@ class Discriminator(nn.Module):
         widths = (3, 16, 32, 64, 128)
         layers: list[nn.Module] = []
         for index, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.LeakyReLU(LEAK), nn.Dropout2d(0.25)]
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.LeakyReLU(LEAK, inplace=True), nn.Dropout2d(0.25)]
             if index:
                 layers.append(nn.BatchNorm2d(after, eps=batch_norm_eps))
         self.blocks = nn.Sequential(*layers, nn.Flatten())
@@ -107,8 +110,3 @@ def class_loss(logits: Tensor, labels: Tensor, objective: str) -> Tensor:
     """
     logits = logits.float()
     return F.cross_entropy(logits.softmax(dim=1) if objective == "report" else logits, labels)
-
-
-def draw(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Latents N(0, 1) (count, 100) and uniform labels (count,), from torch's global generator."""
-    return torch.randn(count, LATENT, device=device), torch.randint(CLASSES, (count,), device=device)

@@ -7,19 +7,16 @@ from PIL import Image
 from torch import Tensor
 
 from stages.generation.acgan import CLASSES, LATENT, SIDE, Generator
-from stages.runtime.device import resident, take, to_uint8
+from stages.runtime.device import to_float, to_uint8
 
 STORED_SIDE = 28
 COLUMNS = 10
 
 
-def enlarge(images: np.ndarray, device: torch.device, batch_size: int = 200) -> Tensor:
-    """Uint8 images (n, height, width, 3) as one resident uint8 tensor (n, 32, 32, 3), bilinear and rounded."""
-    stored = resident(images, device)
-    larger = torch.empty(len(images), SIDE, SIDE, 3, dtype=torch.uint8, device=device)
-    for index in torch.arange(len(images), device=device).split(batch_size):
-        larger[index] = to_uint8(F.interpolate(take(stored, index), size=SIDE, mode="bilinear"))
-    return larger
+def enlarge(images: Tensor) -> Tensor:
+    """Uint8 images (n, height, width, 3) as float32 (n, 3, 32, 32) in [-1, 1], bilinear and rounded to uint8's values."""
+    larger = F.interpolate(to_float(images), size=SIDE, mode="bilinear")
+    return larger.add_(1).mul_(255 / 2).round_().mul_(2 / 255).sub_(1)
 
 
 def reduce(images: np.ndarray) -> np.ndarray:

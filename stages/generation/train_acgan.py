@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from stages.generation.acgan import CLASSES, LATENT, Discriminator, Generator, adversarial_loss, class_loss, draw
+from stages.generation.acgan import CLASSES, LATENT, Discriminator, Generator, adversarial_loss, class_loss
 from stages.generation.acgan_images import COLUMNS, STORED_SIDE, enlarge, render
-from stages.runtime import device, params, schema
+from stages.runtime import device, parallel, params, schema
+from stages.runtime.batches import Feed
 from stages.runtime.images import load_digits, save_arrays
 from stages.runtime.resume import ResumeState
 from stages.runtime.schedule import set_lr
@@ -25,11 +26,12 @@ from stages.runtime.weights import save_weights
 
 
 def main(seed: int) -> None:
-    dataset, settings = params.read("acgan.dataset", "acgan.train")
+    dataset, settings, training = params.read("acgan.dataset", "acgan.train", "training")
+    place = parallel.start(training)
     name, path = f"acgan-{seed}", f"data/prepared/{dataset}.npz"
     images, labels = load_digits(path, "train")
-    state = ResumeState(name, settings, [path])
-    model = ACGAN(images, labels, settings, seed, device.pick())
+    state = ResumeState(name, [settings, training.model_dump(exclude={"resident_gb"})], [path])
+    model = ACGAN(images, labels, settings, seed, place, training)
     trained = train(
         model,
         run=name,
@@ -39,6 +41,8 @@ def main(seed: int) -> None:
         snapshots=settings.snapshots,
         state=state,
     )
+    if trained is None:
+        return
     save_weights(f"models/{name}/weights.safetensors", model.state_dict())
     save_arrays(f"results/{name}/snapshots.npz", **stacked(trained.snapshots))
     write_history(f"results/{name}/history.csv", trained.history)
@@ -49,7 +53,13 @@ class ACGAN(Trainable):
     """Generator, its moving average and discriminator, trained on uint8 images (n, 28, 28, 3) with labels (n,)."""
 
     def __init__(
-        self, images: np.ndarray, labels: np.ndarray, settings: schema.ACGANTrain, seed: int, where: torch.device
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        settings: schema.ACGANTrain,
+        seed: int,
+        where: torch.device,
+        training: schema.Training,
     ) -> None:
         super().__init__()
         seed_step(seed, "networks")
@@ -57,8 +67,16 @@ class ACGAN(Trainable):
         self.generator = device.place(Generator(settings.batch_norm_eps), where)
         self.discriminator = device.place(Discriminator(settings.batch_norm_eps), where)
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
+        self.followed = list(zip(self.average.state_dict().values(), self.generator.state_dict().values(), strict=True))
         self.fixed_latents = torch.randn(CLASSES * COLUMNS, LATENT).to(where)
-        self.real_images, self.real_labels = enlarge(images, where), torch.from_numpy(labels).to(where)
+        self.size = parallel.share(settings.batch_size, "acgan.train.batch_size")
+        self.feed = Feed(images, self.size, seed=seed, name="digits", place=where, resident_gb=training.resident_gb)
+        self.labels = torch.from_numpy(labels).to(where)
+        for network in (self.generator, self.discriminator):
+            parallel.synchronised(network)
+            if training.compile:
+                # In place: parameters and buffers keep their names.
+                network.compile()
         self.optimizers = {
             "generator": self._adam(self.generator, settings.lr_generator),
             "discriminator": self._adam(self.discriminator, settings.lr_discriminator),
@@ -69,9 +87,10 @@ class ACGAN(Trainable):
         settings = self.settings
         for name, lr in (("generator", settings.lr_generator), ("discriminator", settings.lr_discriminator)):
             set_lr(self.optimizers[name], lr, step, settings.steps, settings.lr_decay)
-        index = torch.randint(len(self.real_images), (settings.batch_size,), device=self.device)
-        latents, labels = draw(settings.batch_size, self.device)
-        return self.step(device.take(self.real_images, index), self.real_labels[index], latents, labels)
+        images, index = self.feed.at(step)
+        latents = parallel.randn(self.size, LATENT, device=self.device)
+        labels = parallel.randint(CLASSES, self.size, device=self.device)
+        return self.step(enlarge(images), self.labels[index], latents, labels)
 
     def step(self, real: Tensor, real_labels: Tensor, latents: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """`update` on real images (n, 3, 32, 32) in [-1, 1] and their labels, latents (n, 100) and the labels wanted of them."""
@@ -123,16 +142,16 @@ class ACGAN(Trainable):
     def _step(self, name: str, loss: Tensor) -> None:
         self.optimizers[name].zero_grad(set_to_none=True)
         loss.backward()
+        parallel.average_gradients(self.optimizers[name].param_groups[0]["params"])
         self.optimizers[name].step()
 
     @torch.no_grad()
     def _follow(self) -> None:
         """Move the average towards the generator: parameters and running statistics alike."""
-        pairs = zip(self.average.state_dict().values(), self.generator.state_dict().values(), strict=True)
-        for average, current in pairs:
-            if average.is_floating_point():
-                average.lerp_(current, 1 - self.settings.ema_decay)
-            else:
+        averages, currents = zip(*(pair for pair in self.followed if pair[0].is_floating_point()), strict=True)
+        torch._foreach_lerp_(averages, currents, 1 - self.settings.ema_decay)
+        for average, current in self.followed:
+            if not average.is_floating_point():
                 average.copy_(current)
 
 

@@ -81,8 +81,9 @@ def batch(size: int = 8) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torc
 
 def pair() -> tuple[ACGAN, PlainACGAN]:
     """Both forms with the same weights, under the report's settings, without dropout."""
-    settings = params.load(ROOT / "presets/paper.yaml").acgan.train.model_copy(update={"precision": "fp32"})
-    ours = ACGAN(np.zeros((8, 28, 28, 3), dtype=np.uint8), np.arange(8), settings, 0, torch.device("cpu"))
+    paper = params.load(ROOT / "presets/paper.yaml")
+    settings = paper.acgan.train.model_copy(update={"precision": "fp32"})
+    ours = ACGAN(np.zeros((8, 28, 28, 3), dtype=np.uint8), np.arange(8), settings, 0, torch.device("cpu"), paper.training)
     plain = PlainACGAN(settings.lr_generator)
     with_weights_of(plain.generator, ours.generator)
     with_weights_of(plain.discriminator, ours.discriminator)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from stages.generation.acgan import Discriminator, EnlargingConv2d, Generator, adversarial_loss, class_loss, draw
+from stages.generation.acgan import Discriminator, EnlargingConv2d, Generator, adversarial_loss, class_loss
 
 
 def count(network: nn.Module) -> int:
@@ -20,7 +20,7 @@ def test_parameter_counts_are_those_of_the_reference():
 
 
 def test_shapes_and_range():
-    images = Generator()(*draw(5, torch.device("cpu")))
+    images = Generator()(torch.randn(5, 100), torch.arange(5))
     assert images.shape == (5, 3, 32, 32)
     assert images.abs().max() <= 1
     real, kind = Discriminator()(images)
@@ -52,6 +52,14 @@ def test_label_scales_the_latent_so_that_a_zero_latent_forgets_it():
     assert torch.equal(one, other)
     one, other = (generator(torch.ones(1, 100), torch.tensor([label])) for label in (3, 7))
     assert not torch.allclose(one, other)
+
+
+def test_enlarging_convolution_is_the_same_in_bfloat16():
+    torch.manual_seed(0)
+    layer, images = EnlargingConv2d(5, 7), torch.randn(2, 5, 6, 9)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = layer(images.bfloat16())
+    torch.testing.assert_close(rounded.float(), layer(images), rtol=0.05, atol=0.02)
 
 
 def test_enlarging_convolution_equals_enlarging_then_convolving():

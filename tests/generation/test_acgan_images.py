@@ -10,9 +10,7 @@ from torchvision.utils import save_image
 
 from stages.generation.acgan import Generator
 from stages.generation.acgan_images import enlarge, reduce, reduce_as_report, render
-from stages.runtime.device import to_uint8
-
-CPU = torch.device("cpu")
+from stages.runtime.device import to_float, to_uint8
 
 
 class Paint(nn.Module):
@@ -27,13 +25,19 @@ def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def test_enlarged_images_are_bilinear_rounded_and_resident():
-    images = noise(5, 28, 28, 3)
-    larger = enlarge(images, CPU, batch_size=2)
-    assert larger.shape == (5, 32, 32, 3)
-    assert larger.dtype == torch.uint8
-    expected = F.interpolate(torch.from_numpy(images).permute(0, 3, 1, 2).double(), size=32, mode="bilinear")
-    assert (larger.permute(0, 3, 1, 2).double() - expected).abs().max() <= 0.501
+def test_enlarged_images_are_bilinear():
+    images = torch.from_numpy(noise(5, 28, 28, 3))
+    larger = enlarge(images)
+    assert larger.shape == (5, 3, 32, 32)
+    expected = F.interpolate(images.permute(0, 3, 1, 2).double(), size=32, mode="bilinear")
+    assert ((larger.double() + 1) * 127.5 - expected).abs().max() <= 0.501
+
+
+def test_enlarged_images_are_those_of_a_data_set_that_is_stored_at_the_larger_size():
+    images = torch.from_numpy(noise(50, 28, 28, 3))
+    stored = to_uint8(F.interpolate(to_float(images), size=32, mode="bilinear"))
+    assert torch.equal(enlarge(images), to_float(stored))
+    assert enlarge(images).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_reduced_images_are_pils():
@@ -45,7 +49,7 @@ def test_reduced_images_are_pils():
 
 def test_a_flat_image_survives_both_ways():
     flat = np.full((1, 28, 28, 3), 77, dtype=np.uint8)
-    assert np.array_equal(reduce(enlarge(flat, CPU).numpy()), flat)
+    assert np.array_equal(reduce(to_uint8(enlarge(torch.from_numpy(flat))).numpy()), flat)
 
 
 def test_the_studys_form_is_what_torchvision_saves_of_each_image_alone(tmp_path):
