@@ -7,7 +7,7 @@ BIN := $(ENV)/bin
 STAMP := $(ENV)/.installed-requirements
 RUN := PATH="$(BIN):$$PATH"
 
-.PHONY: help repro repro-parallel check test test-slow lint gpu-check bench install repository
+.PHONY: help repro repro-parallel check test test-slow lint gpu-check bench compare install repository
 
 help:
 	@echo "make repro      everything from raw bytes to report/index.html"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-slow  the other tests"
 	@echo "make lint       ruff"
 	@echo "make gpu-check  does everything work on this machine's GPU, how fast, and how long would the paper preset take?"
+	@echo "make compare EXPS=\"a b\"   experiments, branches or commits side by side: report/compare.html"
 	@echo "make bench      how much faster than plainly written code, one benchmark after the other"
 
 repro: check repository
@@ -26,6 +27,10 @@ repro: check repository
 repro-parallel: check repository
 	$(RUN) python -m stages.runtime.repro $(if $(JOBS),--jobs $(JOBS))
 	@echo "Open report/index.html; the figures are in metrics/summary.json, the pictures in plots/."
+
+# EXPS reaches the program through the environment.
+compare: install
+	@$(RUN) python -m stages.report.compare
 
 check: install
 	@$(RUN) python -m stages.runtime.params

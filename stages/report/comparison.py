@@ -8,6 +8,7 @@ from typing import Any
 from stages.report import reference
 from stages.report.names import measure_name, method_name
 from stages.report.results import PROTOCOLS, Study
+from stages.runtime.schema import Pair
 
 # The study's figures of faces, by protocol, extractor and measure. No other measure of ours is the same quantity.
 FACES = {
@@ -16,6 +17,7 @@ FACES = {
 }
 # Measure, and what real images get in the samples' place.
 MEASURES = {"fid": "fid_floor", "fd": "fd_floor", "is": "is_real", "is_torchvision": "is_torchvision_real", "cs": "cs_real"}
+DISTANCES = ("fid", "fd")
 Spread = dict[str, Any]
 
 
@@ -29,6 +31,16 @@ class Row:
     ours: Spread | None
     real: Spread | None = None
     percent: bool = False
+    # Whether less is better, as of a Fréchet distance.
+    lower: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """Ours against the study's: better, worse or equal, as far as the printed digits tell; empty where one is missing."""
+        if self.theirs is None or self.ours is None:
+            return ""
+        difference = float(self._number(self.ours["mean"] - self.theirs))
+        return "equal" if not difference else "better" if (difference < 0) == self.lower else "worse"
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -85,7 +97,10 @@ def _faces(study: Study, summary: dict[str, Any]) -> Iterator[Row]:
     data = f"{study.faces} ({study.origin(study.faces)})"
     for key, theirs in FACES.items():
         found = key[1] in summary[key[0]]
-        yield _of_faces(summary, *key, data, theirs) if same and found else Row(_face_name(*key), reference.FACES, theirs, None)
+        if same and found:
+            yield _of_faces(summary, *key, data, theirs)
+        else:
+            yield Row(_face_name(*key), reference.FACES, theirs, None, lower=key[2] in DISTANCES)
     for protocol in PROTOCOLS:
         for extractor, figures in summary[protocol].items():
             for measure in MEASURES:
@@ -95,7 +110,8 @@ def _faces(study: Study, summary: dict[str, Any]) -> Iterator[Row]:
 
 def _of_faces(summary: dict[str, Any], protocol: str, extractor: str, measure: str, data: str, theirs: float | None) -> Row:
     figures = summary[protocol][extractor]
-    return Row(_face_name(protocol, extractor, measure), data, theirs, figures[measure], figures[MEASURES[measure]])
+    name, real = _face_name(protocol, extractor, measure), figures[MEASURES[measure]]
+    return Row(name, data, theirs, figures[measure], real, lower=measure in DISTANCES)
 
 
 def _face_name(protocol: str, extractor: str, measure: str) -> str:
@@ -113,12 +129,23 @@ def _digits(study: Study, summary: dict[str, Any]) -> Iterator[Row]:
     yield Row(name, data, theirs, summary["acgan"]["judge_accuracy"], real, percent=True)
 
 
+def adaptation_figures(study: Study) -> dict[tuple[str, str], float]:
+    """The study's accuracy by pair and method, where ours can be compared with it."""
+    found = {}
+    for name, pair in study.pairs.items():
+        for method in reference.METHODS if _same(study, pair) else ():
+            theirs = reference.adaptation(pair.source, pair.target, method)
+            if theirs is not None:
+                found[name, method] = theirs
+    return found
+
+
 def _adaptation(study: Study, summary: dict[str, Any]) -> Iterator[Row]:
     """Our pairs, then the study's that we have not."""
     compared = set()
     for name, pair in study.pairs.items():
         data = f"{pair.source} ({study.origin(pair.source)}) → {pair.target} ({study.origin(pair.target)})"
-        same = _comparable(study, pair.source, pair.target) and pair.max_source is pair.max_target is None
+        same = _same(study, pair)
         if same:
             compared.add((pair.source, pair.target))
         for method in dict.fromkeys([*study.all_methods, *reference.METHODS]):
@@ -137,6 +164,11 @@ def _cut_and_sampled_alike(study: Study) -> bool:
     ours = study.datasets.celeba
     cut = ours is None or ours.model_dump(include=set(reference.CUT)) == reference.CUT
     return cut and (study.report.count, study.report.psi) == (reference.SAMPLES, reference.PSI)
+
+
+def _same(study: Study, pair: Pair) -> bool:
+    """Whether a pair is on whole data sets none of which is a stand-in."""
+    return _comparable(study, pair.source, pair.target) and pair.max_source is pair.max_target is None
 
 
 def _comparable(study: Study, *datasets: str) -> bool:

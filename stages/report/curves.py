@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from stages.report.colours import LINES
 from stages.report.names import method_name, pair_name
-from stages.report.style import FAINT, LINES, canvas, hide, method_colour
+from stages.report.style import FAINT, canvas, hide, method_colour
 
 
 def stylegan2(history: pd.DataFrame) -> Figure:

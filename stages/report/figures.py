@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from stages.report.colours import BLUE, CLASSES, DOMAINS, ORANGE
 from stages.report.names import method_name, pair_name
-from stages.report.style import BLUE, CLASSES, DOMAINS, FAINT, INK, ORANGE, canvas, hide, method_colour
+from stages.report.style import FAINT, INK, canvas, hide, method_colour
 
 
 def accuracy_bars(summary: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:

@@ -1,23 +1,22 @@
-"""Write report/index.html: every figure and picture of the study in one file that needs no network and no script.
+"""Write report/index.html: every figure and picture of the study in one file that needs no network.
 
-Reads metrics/summary.json, plots/, results/ and, where they are, the times in .timings/ and the git commit.
+Reads metrics/, results/, samples/, the prepared images in data/ and, where they are, the times in .timings/ and the git commit.
 """
 
-import base64
+import csv
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, StrictUndefined
 
-from stages.report import comparison, reference
-from stages.report.names import measure_name, method_name, pair_name
+from stages.report import charts, comparison, embedding, gallery, reference
+from stages.report.datasets import described
+from stages.report.names import method_name
+from stages.report.render import write
 from stages.report.results import Results, Study
-from stages.report.template import TEMPLATE
 from stages.report.timings import provenance, read_timings
 from stages.runtime import params
-from stages.runtime.errors import UserError
-from stages.runtime.files import read_json, replacing
+from stages.runtime.files import read_json
 from stages.runtime.stage import run
 
 SECTIONS = ("data", "training", "stylegan2", "acgan", "judge", "adaptation", "embedding", "evaluation")
@@ -30,39 +29,76 @@ def main() -> None:
         *(stylegan2.dataset, stylegan2.sample.report, acgan.dataset, judge.dataset, data.datasets, data.folders),
         *(stylegan2.seeds, acgan.seeds, adaptation.pairs, adaptation.methods, adaptation.seeds, evaluation.extractors),
     )
-    results, summary = Results(study), read_json("metrics/summary.json")
-    content = {
-        "summary": summary,
-        "rows": comparison.rows(study, summary),
-        "stand_ins": [name for name in study.data if study.origin(name) not in ("official", "own folder")],
-        "pictures": read_pictures("plots"),
-        "results": results,
-        "study": study,
-        "faces": results.faces,
+    content = shown(study, Results(study), read_json("metrics/summary.json"))
+    trainings = {"StyleGAN2": stylegan2.train, "ACGAN": acgan.train, "judge": judge, "adaptation": adaptation.common}
+    content |= {
         "sample": stylegan2.sample,
         "steps": {"stylegan2": stylegan2.train.steps, "acgan": acgan.train.steps, "judge": judge.steps},
-        "parts": read_timings(study),
-        "provenance": provenance(),
+        "precision": {name: training.precision for name, training in trainings.items()},
         "params": without_places(Path("params.yaml").read_text(encoding="utf-8")),
     }
-    html = render(content)
-    with replacing("report/index.html") as temporary:
-        temporary.write_text(html, encoding="utf-8")
+    write("report/index.html", "page.html", content)
 
 
-def render(content: dict[str, Any]) -> str:
-    """The page; whatever `content` holds is shown as text, never taken for HTML."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": percent, "figure": figure, "duration": duration, "gigabytes": gigabytes}
-    environment.filters |= {"method": method_name, "pair": pair_name, "measure": measure_name}
-    environment.globals |= {"reference": reference, "head": comparison.HEAD, "measures": comparison.MEASURES}
-    environment.globals |= {"headline": headline, "scores": SCORES}
-    return environment.from_string(TEMPLATE).render(content)
+def shown(study: Study, results: Results, summary: dict[str, Any]) -> dict[str, Any]:
+    """What the page's template shows of the results."""
+    rows = comparison.rows(study, summary)
+    return {
+        "study": study,
+        "results": results,
+        "summary": summary,
+        "rows": rows,
+        "stand_ins": [name for name in study.data if study.origin(name) not in ("official", "own folder")],
+        "faces": gallery.faces(results),
+        "digits": gallery.digits(results),
+        "reconstructions": {pair: gallery.reconstructions(results.folder / f"{pair}-dsn") for pair in study.pairs},
+        "charts": draw(results, summary, comparison.adaptation_figures(study)),
+        "points": {pair: embedding.points(results, pair) for pair in study.pairs},
+        "networks": results.networks,
+        "ablation": read_ablation("metrics/ablation.csv"),
+        "datasets": described(study),
+        "parts": read_timings(study),
+        "provenance": provenance(),
+        **{"reference": reference, "head": comparison.HEAD, "measures": comparison.MEASURES, "headline": headline},
+        **{"scores": SCORES, "kinds": gallery.RECONSTRUCTIONS},
+    }
+
+
+def draw(results: Results, summary: dict[str, Any], theirs: dict[tuple[str, str], float]) -> dict[str, charts.Spec]:
+    """The charts by the names that the templates give them; those of single runs show the first seed."""
+    study = results.study
+    found = {"accuracy": charts.accuracy_bars(summary["adaptation"], theirs)}
+    found |= {f"tsne_{colour}": charts.scatter(colour) for colour in ("label", "domain")}
+    faces = results.history(f"stylegan2-{study.stylegan2_seeds[0]}")
+    found["stylegan2_losses"] = charts.lines(faces, {"loss_d": "discriminator", "loss_g": "generator"})
+    found["stylegan2_scores"] = charts.lines(faces, {"d_real": "on real", "d_fake": "on generated"})
+    found["stylegan2_rest"] = charts.lines(faces, {"penalty": "gradient penalty", "path_length": "path length"})
+    digits = results.history(f"acgan-{study.acgan_seeds[0]}")
+    found["acgan_losses"] = charts.lines(digits, {"loss_discriminator": "discriminator", "loss_generator": "generator"})
+    found["acgan_accuracy"] = charts.lines(digits, {"accuracy_real": "real", "accuracy_fake": "generated"}, share=True)
+    judge = results.history("judge")
+    found["judge_loss"] = charts.lines(judge, {"loss": "cross-entropy"}, log=True)
+    found["judge_accuracy"] = charts.lines(judge, {"accuracy": "training batches"}, share=True)
+    judged = {"real test digits": results.judge["per_class"], "generated digits": results.digits[0]["per_class"]}
+    found["judge_classes"] = charts.by_class(judged)
+    for pair in study.pairs:
+        found[f"curve_{pair}"] = charts.accuracy_curves(results.adaptation[pair])
+        for method in study.all_methods:
+            found[f"losses_{pair}_{method}"] = charts.losses(results.history(f"{pair}-{method}-{study.seeds[0]}"))
+    return found
 
 
 def headline(figures: dict[str, Any]) -> str:
     """The measure that stands for an extractor; torchvision's Inception is there for its score."""
     return next(measure for measure in ("fid", "is_torchvision", "fd") if measure in figures)
+
+
+def read_ablation(path: str | Path) -> list[list[str]]:
+    """The rows of the ablation's table with methods' names written out, its head first; an empty list where there is none."""
+    if not Path(path).is_file():
+        return []
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        return [[method_name(cell) for cell in row] for row in csv.reader(file) if row]
 
 
 def without_places(text: str) -> str:
@@ -74,41 +110,6 @@ def without_places(text: str) -> str:
         if node.tag != "tag:yaml.org,2002:null":
             text = f"{text[: node.start_mark.index]}(not shown){text[node.end_mark.index :]}"
     return text
-
-
-def read_pictures(folder: str | Path) -> dict[str, str]:
-    """The PNG files of a folder by name, as data URIs; UserError where there are none."""
-    paths = sorted(Path(folder).glob("*.png"))
-    if not paths:
-        raise UserError(f"{folder} holds no pictures: run `dvc repro`, which draws them")
-    return {path.stem: f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}" for path in paths}
-
-
-def percent(value: float | dict[str, Any] | None) -> str:
-    """A fraction, or a mean with its spread where there is one, as percent with one decimal."""
-    if isinstance(value, dict):
-        return percent(value["mean"]) + (f" ± {100 * value['std']:.1f}" if value["std"] else "")
-    return "–" if value is None else f"{100 * value:.1f}"
-
-
-def figure(value: float | dict[str, Any]) -> str:
-    """A number, or a mean with its spread where there is one, short enough for a table."""
-    if isinstance(value, dict):
-        return figure(value["mean"]) + (f" ± {value['std']:.2g}" if value["std"] else "")
-    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) < 1 else f"{value:.2f}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, as people say them."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def gigabytes(count: float) -> str:
-    """Bytes as gigabytes with two decimals."""
-    return f"{count / 1e9:.2f} GB"
 
 
 if __name__ == "__main__":

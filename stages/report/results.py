@@ -90,6 +90,20 @@ class Results:
         """By pair and method, the verdict on each seed."""
         return {pair: {method: self._runs(pair, method) for method in self.study.all_methods} for pair in self.study.pairs}
 
+    @cached_property
+    def neighbours(self) -> dict[str, Any] | None:
+        """Of the first StyleGAN2 seed's first samples, `train` indices and `distance` of the nearest training faces, or None.
+
+        In the space of the first extractor; `protocol` says of which samples.
+        """
+        path = self.folder / f"stylegan2-{self.study.stylegan2_seeds[0]}" / f"evaluation-{self.study.extractors[0]}.json"
+        return read_json(path).get("neighbours")
+
+    @cached_property
+    def networks(self) -> list[dict[str, Any]]:
+        """Name, number of parameters and printed form of every network, as far as they were written down."""
+        return [network for path in sorted((self.folder / "networks").glob("*.json")) for network in read_json(path)]
+
     def history(self, run: str) -> pd.DataFrame:
         """A training's recorded values by step; values that a step did not have are NaN."""
         return self._table(self.folder / run / "history.csv", "step")

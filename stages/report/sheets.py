@@ -6,18 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from stages.report.pictures import tile
 from stages.report.style import canvas
-
-
-def tile(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
-    """One image of all images (n, height, width, channels) uint8, in rows of `columns`, white gaps of `gap` pixels between."""
-    count, height, width, channels = images.shape
-    rows = -(-count // columns)
-    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, dtype=np.uint8)
-    for index, image in enumerate(images):
-        top, left = index // columns * (height + gap), index % columns * (width + gap)
-        sheet[top : top + height, left : left + width] = image
-    return np.repeat(sheet, 3, axis=2) if channels == 1 else sheet
 
 
 def faces(generated: np.ndarray, real: np.ndarray, protocol: str) -> Figure:

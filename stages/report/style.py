@@ -11,16 +11,11 @@ import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
+from stages.report.colours import BLUE, ORANGE, PURPLE  # noqa: E402
 from stages.runtime.files import replacing  # noqa: E402
 
 INK, FAINT = "#22272e", "#8b949e"
-# Okabe and Ito's palette.
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
-LINES = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
 METHODS = {"source_only": "#9aa3ad", "dann": BLUE, "dsn": ORANGE, "target_only": "#3d444d"}
-DOMAINS = {"source": BLUE, "target": RED}
-# Petroff's sequence of ten, made to be told apart with any colour vision.
-CLASSES = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
 
 SETTINGS = {
     "figure.dpi": 120,

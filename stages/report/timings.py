@@ -12,7 +12,7 @@ from stages.report.results import Study
 from stages.runtime.errors import UserError
 from stages.runtime.files import read_json
 
-PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "dvc")
+PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "altair", "dvc")
 PARTS = ("data", "StyleGAN2", "ACGAN", "judge", "adaptation", "report")
 
 
@@ -77,6 +77,7 @@ def stage_names(study: Study) -> list[str]:
             for stage in ("train", "evaluate")
         ),
         *(f"adaptation.embed-{pair}-{method}" for pair in pairs for method in study.methods),
+        *(f"{room}.describe" for room in ("generation", "adaptation", "evaluation")),
         "report.summarize",
     ]
 
@@ -84,6 +85,8 @@ def stage_names(study: Study) -> list[str]:
 def part_of(name: str) -> str:
     """The part of the study that a stage belongs to."""
     room, _, stage = name.partition(".")
+    if stage == "describe":
+        return "report"
     for word, part in (("stylegan2", "StyleGAN2"), ("statistics", "StyleGAN2"), ("acgan", "ACGAN"), ("judge", "judge")):
         if room in ("generation", "evaluation") and word in stage:
             return part
@@ -93,7 +96,8 @@ def part_of(name: str) -> str:
 def provenance() -> dict[str, Any]:
     """Commit, machine and versions; what can't be told is left out."""
     facts = {"commit": _commit(), "Python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
-    facts["processors"] = str(os.cpu_count())
+    facts["processors"] = f"{os.cpu_count()} x {_processor()}" if _processor() else str(os.cpu_count())
+    facts["GPUs"] = "; ".join(_said("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()) or "none"
     for package in PACKAGES:
         try:
             facts[package] = metadata.version(package)
@@ -109,9 +113,24 @@ def _commit() -> str:
     return f"{commit}, with changes to code or params" if commit and changed else commit
 
 
-def _git(*words: str) -> str:
+def _processor() -> str:
+    """The processor's name where Linux tells it."""
     try:
-        done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=30, check=True)
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _git(*words: str) -> str:
+    return _said("git", *words)
+
+
+def _said(*command: str) -> str:
+    """What a command printed; nothing where it is not here or fails."""
+    words = list(command)
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()

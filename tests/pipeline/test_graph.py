@@ -72,7 +72,8 @@ def graph(preset: str) -> dict[str, object]:
 
 
 def code_of(stage) -> set[str]:
-    return {dep.def_path for dep in stage.deps if dep.def_path.startswith("stages/")}
+    """The Python files that a stage lists; the page also lists its templates."""
+    return {dep.def_path for dep in stage.deps if dep.def_path.startswith("stages/") and dep.def_path.endswith(".py")}
 
 
 def module_of(stage) -> tuple[str, list[str]]:
@@ -88,7 +89,7 @@ def group_of(name: str) -> str:
 def needed(stage) -> set[str]:
     module, words = module_of(stage)
     starts = [module.replace(".", "/") + ".py"]
-    if module.startswith("stages.adaptation."):
+    if module.startswith("stages.adaptation.") and words:
         starts.append(f"{METHODS}/{words[1]}.py")
     return closure(*starts)
 

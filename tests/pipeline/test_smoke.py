@@ -40,7 +40,7 @@ def test_every_picture_is_there_and_the_page_needs_no_network(clone):
     assert len(list((clone.folder / "plots").glob("*.png"))) >= 8
     page = (clone.folder / "report/index.html").read_text()
     assert not re.findall(r"(?:src|href)=[\"']?(?:https?:)?//", page)
-    assert page.count("data:image/png;base64,") >= 8
+    assert page.count("data:image/") >= 8
 
 
 def test_git_sees_only_lock_metrics_and_plots(clone):

@@ -4,6 +4,7 @@
 user's own folder.
 """
 
+import json
 import shutil
 from pathlib import Path
 
@@ -78,12 +79,35 @@ def write_adaptation(pair: str, method: str, seed: int) -> None:
 
 
 def write_embedding(pair: str, method: str) -> None:
-    generator = np.random.default_rng(1)
-    labels = np.tile(np.arange(10), 4)
+    generator = np.random.default_rng([1, *method.encode()])
+    labels = np.repeat(np.tile(np.arange(10), 2), 2)
     table = pd.DataFrame({"index": range(40), "label": labels, "prediction": labels, "domain": ["source", "target"] * 20})
     table[["x", "y"]] = generator.normal(size=(40, 2)).round(4)
     Path(f"results/{pair}-{method}").mkdir(parents=True)
     table.to_csv(f"results/{pair}-{method}/embedding.csv", index=False)
+
+
+def write_extras() -> None:
+    """What the page shows where it is there: the images behind the points, interpolations, neighbours, networks and so on."""
+    save_arrays(f"data/pairs/{PAIR}/test.npz", test_images=images(40, 28), source_test_images=images(40, 28))
+    path = Path("results") / f"{PAIR}-dsn" / "embedding.csv"
+    table = pd.read_csv(path)
+    table.loc[[1, 3, 5, 7], "prediction"] = (table["label"] + 1) % 10
+    table.to_csv(path, index=False)
+    kinds = np.stack([images(6, 28)] * 4)
+    save_arrays(f"results/{PAIR}-dsn/reconstructions.npz", source_images=kinds, target_images=kinds)
+    with np.load("samples/stylegan2-0.npz") as file:
+        arrays = dict(file)
+    save_arrays("samples/stylegan2-0.npz", **arrays, interpolation_images=np.stack([images(6, 8)] * 3))
+    path = Path("results/stylegan2-0/evaluation-efficientnet_lite0.json")
+    nearest = {"protocol": "clean", "train": [[0, 1, 2]] * 8, "distance": [[1.5, 2.25, 3.0]] * 8}
+    write_json(path, json.loads(path.read_text()) | {"neighbours": nearest})
+    with np.load("data/prepared/orl.npz") as file:
+        arrays = dict(file)
+    save_arrays("data/prepared/orl.npz", **arrays, train_images=images(20, 8))
+    write_json("results/networks/generation.json", [{"name": "generator", "parameters": 12345, "printed": "Linear(1, 2)"}])
+    write_json(".timings/report.summarize.json", {"stage": "report.summarize", "seconds": 1.5, "peak_bytes": 10**8})
+    Path("metrics/ablation.csv").write_text("method,accuracy\nsource_only,0.5\ndann,0.6\n")
 
 
 def packaged() -> dict:

@@ -1,0 +1,221 @@
+"""The page in a real browser: nothing fails, nothing is fetched, and what one can switch, switches.
+
+Needs a Chromium, named by CHROMIUM or found as `chromium`, and for the rules of accessibility npm, which fetches axe-core.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from stages.report import page
+from tests.report.conftest import PAIR, write_extras
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements.txt")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium, or name one in CHROMIUM"),
+]
+
+AXE = "axe-core@4.10.3"
+QUIET = ("quic", "background-networking", "component-update", "sync", "gpu", "dev-shm-usage")
+OPTIONS = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in QUIET)]
+WIDTHS = (360, 820, 1920)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def made(summarised, tmp_path_factory) -> Path:
+    """The folder of a small study with everything that the page can show, after `page` has run."""
+    folder = Path(shutil.copytree(summarised, tmp_path_factory.mktemp("browser") / "study"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("TIMINGS_DIR", ".timings")
+        write_extras()
+        page.main()
+    return folder
+
+
+class Visit:
+    """The page opened from disk, with all that it complained of and asked for."""
+
+    def __init__(self, browser, folder: Path, width: int = 1280, scheme: str = "light") -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce")
+        self.tab = self.context.new_page()
+        self.complaints, self.requests = [], []
+        self.tab.on("console", lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None)
+        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.tab.on("request", lambda request: self.requests.append(request.url))
+        self.tab.goto((folder / "report/index.html").as_uri())
+
+    def draw(self) -> None:
+        """Have every chart drawn, and wait for it."""
+        self.tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+        self.tab.wait_for_function("[...document.querySelectorAll('.plot')].every((plot) => plot.querySelector('svg'))")
+        self.tab.wait_for_function("[...document.querySelectorAll('[data-points] .plot')].every((plot) => plot.dataset.shown)")
+
+
+@pytest.fixture
+def visit(browser, made):
+    visits = []
+
+    def opened(**options) -> Visit:
+        visits.append(Visit(browser, made, **options))
+        visits[-1].draw()
+        return visits[-1]
+
+    yield opened
+    for one in visits:
+        one.context.close()
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory) -> str:
+    """axe-core's script, out of the npm registry."""
+    folder = tmp_path_factory.mktemp("axe")
+    try:
+        command = ["npm", "pack", "--silent", AXE]
+        name = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        pytest.skip(f"axe-core can't be had: {error}")
+    with tarfile.open(folder / name) as archive:
+        return archive.extractfile("package/axe.min.js").read().decode()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_fails_nothing_is_fetched_and_nothing_sticks_out(visit, width, scheme):
+    shown = visit(width=width, scheme=scheme)
+    assert shown.complaints == []
+    assert [url for url in shown.requests if not url.startswith(("file:", "data:"))] == []
+    assert shown.tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert shown.tab.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+
+
+def test_a_script_that_is_not_the_page_s_own_does_not_run(visit):
+    tab = visit().tab
+    tab.evaluate("document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.ran = true' }))")
+    assert tab.evaluate("window.ran") is None
+
+
+def test_the_table_holds_the_numbers_of_the_summary(visit, made):
+    rows = visit().tab.locator("#summary table.rows tbody tr").all_inner_texts()
+    summary = json.loads((made / "metrics/summary.json").read_text())
+    for method, name in (("source_only", "source only"), ("dann", "DANN"), ("dsn", "DSN"), ("target_only", "target only")):
+        figures = summary["adaptation"][PAIR][method]["accuracy"]
+        shown = f"{100 * figures['mean']:.2f} ± {100 * figures['std']:.2f} (n = {figures['n']})"
+        assert any(row.startswith(f"{PAIR}, {name}") and shown in row for row in rows)
+    distance = summary["stylegan2"]["clean"]["efficientnet_lite0"]["fd"]
+    assert any("clean protocol" in row and f"{distance['mean']:.2f} ± {distance['std']:.2f}" in row for row in rows)
+    accuracy = summary["acgan"]["judge_accuracy"]
+    assert any(f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['std']:.2f}" in row for row in rows)
+
+
+def test_bars_stand_for_the_summary_s_accuracies(visit, made):
+    labels = visit().tab.locator("[data-chart=accuracy] svg .role-mark text").all_text_contents()
+    methods = json.loads((made / "metrics/summary.json").read_text())["adaptation"][PAIR]
+    assert labels == [f"{100 * figures['accuracy']['mean']:.0f}%" for figures in methods.values()]
+
+
+def test_the_slider_moves_through_the_snapshots_by_keyboard(visit):
+    tab = visit().tab
+    progress = tab.locator("#stylegan2 .progress")
+    assert progress.locator("output").inner_text() == "step 10"
+    progress.locator("input").focus()
+    tab.keyboard.press("ArrowLeft")
+    assert progress.locator("output").inner_text() == "step 5"
+    assert progress.locator("figure:visible").get_attribute("data-step") == "5"
+
+
+@pytest.mark.parametrize("shown, count", [("both", 40), ("source", 20), ("target", 20), ("wrong", 4)])
+def test_the_switches_choose_what_is_shown(visit, shown, count):
+    tab = visit().tab
+    tab.locator(f"#tsne input[value={shown}]").check()
+    tab.wait_for_function(f"document.querySelector('#tsne .plot').dataset.shown === '{count}'")
+    assert tab.locator("#tsne svg .mark-symbol.role-mark").first.locator("path").count() == count
+
+
+def colours(tab) -> set[str]:
+    marks = tab.locator("#tsne svg .mark-symbol.role-mark").first.locator("path")
+    return {mark.get_attribute("fill") for mark in marks.all()}
+
+
+def test_colours_stand_for_classes_or_domains(visit):
+    tab = visit().tab
+    assert len(colours(tab)) == 10
+    tab.locator("#tsne input[value=domain]").check()
+    tab.wait_for_function("document.querySelectorAll('#tsne svg .role-legend-label text').length === 2")
+    assert len(colours(tab)) == 2
+
+
+def test_the_methods_have_their_own_points(visit):
+    tab = visit().tab
+    places = set()
+    for method in ("source_only", "dann", "dsn"):
+        tab.locator(f"#tsne input[value={method}]").check()
+        tab.wait_for_timeout(100)
+        places.add(tab.locator("#tsne svg .mark-symbol.role-mark path").first.get_attribute("transform"))
+    assert len(places) == 3
+
+
+def test_hovering_shows_image_label_and_prediction(visit, made):
+    tab = visit().tab
+    tab.locator("#tsne input[value=wrong]").check()
+    tab.wait_for_function("document.querySelector('#tsne .plot').dataset.shown === '4'")
+    tab.locator("#tsne svg .mark-symbol.role-mark path").first.hover(force=True)
+    table = pd.read_csv(made / f"results/{PAIR}-dsn/embedding.csv")
+    row = table[(table["domain"] == "target") & (table["label"] != table["prediction"])].iloc[0]
+    said = f"target image of a {row['label']}, predicted {row['prediction']}: wrong."
+    sync_api.expect(tab.locator("#tsne .picked p")).to_have_text(said)
+    assert "data:image/webp" in tab.locator("#tsne .thumb").evaluate("(thumb) => thumb.style.backgroundImage")
+
+
+def test_points_can_be_stepped_through_by_keyboard(visit):
+    tab = visit().tab
+    tab.locator("#tsne button", has_text="next").focus()
+    said = set()
+    for _ in range(4):
+        tab.keyboard.press("Enter")
+        said.add(tab.locator("#tsne .picked p").inner_text())
+    assert len(said) > 1 and all("image of a" in words for words in said)
+
+
+def test_everything_that_reacts_can_be_reached_by_keyboard(visit):
+    tab = visit().tab
+    reached = set()
+    for _ in range(200):
+        tab.keyboard.press("Tab")
+        reached.add(tab.evaluate("document.activeElement.id || document.activeElement.name || document.activeElement.tagName"))
+    assert {"A", "SUMMARY", "BUTTON", "method", "colour", "shown"} <= reached
+
+
+def test_networks_unfold(visit):
+    tab = visit().tab
+    network = tab.locator("#networks details").first
+    assert not network.locator("pre").is_visible()
+    network.locator("summary").press("Enter")
+    assert "Linear(1, 2)" in network.locator("pre").inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_rule_of_accessibility_is_broken(visit, axe, scheme):
+    tab = visit(scheme=scheme).tab
+    tab.evaluate("document.querySelectorAll('details').forEach((details) => (details.open = true))")
+    tab.evaluate(axe)
+    found = tab.evaluate("axe.run()")
+    serious = [rule for rule in found["violations"] if rule["impact"] in ("serious", "critical")]
+    assert [(rule["id"], [node["html"][:200] for node in rule["nodes"]][:3]) for rule in serious] == []
+    assert len(found["passes"]) > 20
