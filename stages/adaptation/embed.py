@@ -1,7 +1,8 @@
 """Lay out the codes of source and target test images together on a plane by t-SNE, for one pair and method.
 
 The first of adaptation.seeds is taken. Writes results/PAIR-METHOD/embedding.csv: index (into the arrays of
-data/pairs/PAIR/test.npz), label, prediction, domain, x, y.
+data/pairs/PAIR/test.npz), label, prediction, domain, x, y; and, beside it, reconstructions.npz: what DSN's decoder makes of an
+image of each digit. Other methods leave that one empty.
 """
 
 from pathlib import Path
@@ -12,10 +13,12 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from stages.adaptation.method import Method, in_batches, named
+from stages.adaptation.networks import DSN
+from stages.adaptation.reconstructions import reconstructions
 from stages.runtime import device, params
 from stages.runtime.errors import UserError
 from stages.runtime.files import replacing
-from stages.runtime.images import load_digits
+from stages.runtime.images import load_digits, save_arrays
 from stages.runtime.seeding import numpy_generator
 from stages.runtime.stage import run
 from stages.runtime.weights import load_weights
@@ -37,8 +40,24 @@ def main(pair: str, method: str) -> None:
     table = pd.concat(tables, ignore_index=True)
     table[["x", "y"]] = layout(np.concatenate(codes), settings.perplexity, settings.seed)
 
-    with replacing(Path("results") / f"{pair}-{method}" / "embedding.csv") as temporary:
+    folder = Path("results") / f"{pair}-{method}"
+    with replacing(folder / "embedding.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.4f")
+    save_arrays(folder / "reconstructions.npz", **decoded(model, domains, picks))
+
+
+def decoded(
+    model: Method, domains: dict[str, tuple[np.ndarray, np.ndarray]], picks: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """By domain, `reconstructions` of the first pick of each digit; nothing of a method without a decoder."""
+    network = getattr(model, "network", None)
+    if not isinstance(network, DSN):
+        return {}
+    found = {}
+    for domain, (images, labels) in domains.items():
+        _, first = np.unique(labels[picks[domain]], return_index=True)
+        found[f"{domain}_images"] = reconstructions(network, images[picks[domain][first]], domain)
+    return found
 
 
 def stratified_pair(labels: dict[str, np.ndarray], points: int, seed: int) -> dict[str, np.ndarray]:

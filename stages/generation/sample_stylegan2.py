@@ -2,7 +2,7 @@
 
 Reads models/stylegan2-SEED/weights.safetensors. Writes samples/stylegan2-SEED.npz: of the averaged networks `report_images`,
 which went through JPEG, and `clean_images`, and `untrained_images` of the networks that training began with, which differ from
-the clean ones in nothing else. All begin with the same latents.
+the clean ones in nothing else. All begin with the same latents. `interpolation_images` are rows from one face to another.
 """
 
 import io
@@ -19,6 +19,8 @@ from stages.runtime.stage import run
 from stages.runtime.weights import load_weights, read_weights
 
 BATCH = 50
+# Of the interpolations: so many pairs of faces, and steps from one to the other.
+ROWS, COLUMNS = 4, 9
 
 
 def main(seed: int) -> None:
@@ -30,7 +32,11 @@ def main(seed: int) -> None:
     load_weights(weights, faces, prefix="average.")
     report = through_jpeg(sample(faces, settings, settings.report, seed))
     clean = sample(faces, settings, settings.clean, seed)
-    save_arrays(f"samples/stylegan2-{seed}.npz", report_images=report, clean_images=clean, untrained_images=untrained)
+    between = interpolate(faces, settings, seed)
+    save_arrays(
+        f"samples/stylegan2-{seed}.npz",
+        **{"report_images": report, "clean_images": clean, "untrained_images": untrained, "interpolation_images": between},
+    )
 
 
 @torch.no_grad()
@@ -49,6 +55,25 @@ def sample(faces: StyleGAN2, settings: schema.StyleGAN2Sample, protocol: schema.
         noise = torch.rand(len(z), faces.size, faces.size, device=place)
         batches.append(device.to_uint8(faces.generator(faces.spread(w), noise), low=0.0).cpu())
     return torch.cat(batches).numpy()
+
+
+@torch.no_grad()
+def interpolate(faces: StyleGAN2, settings: schema.StyleGAN2Sample, seed: int) -> np.ndarray:
+    """Images (ROWS, COLUMNS, size, size, 3) uint8: in every row equal steps from one style w to another, under one noise map.
+
+    The styles are truncated as the report protocol's are.
+    """
+    seeding.seed_step(seed, "interpolate")
+    place = next(faces.parameters()).device
+    mean = faces.mapping(torch.randn(settings.mean_latents, faces.latent_dim, device=place)).mean(0)
+    ends = faces.mapping(torch.randn(2 * ROWS, faces.latent_dim, device=place))
+    first, last = mean.lerp(ends, settings.report.psi).chunk(2)
+    noise = torch.rand(ROWS, faces.size, faces.size, device=place)
+    columns = [
+        device.to_uint8(faces.generator(faces.spread(first.lerp(last, float(share))), noise), low=0.0).cpu()
+        for share in torch.linspace(0, 1, COLUMNS)
+    ]
+    return torch.stack(columns, dim=1).numpy()
 
 
 def through_jpeg(images: np.ndarray) -> np.ndarray:

@@ -89,7 +89,7 @@ def neighbours(results: Results, drawn: dict[str, np.ndarray]) -> list[dict[str,
 def reconstructions(folder: Path) -> dict[str, list[Picture]] | None:
     """By domain, one sheet for each of RECONSTRUCTIONS; the arrays are (4, n, height, width, channels)."""
     path = folder / "reconstructions.npz"
-    if not path.is_file():
+    if not holds(path, "source_images"):
         return None
     domains = dict(zip(("source", "target"), load_arrays(path, "source_images", "target_images"), strict=True))
     return {domain: [sheet(images, len(images)) for images in kinds] for domain, kinds in domains.items()}

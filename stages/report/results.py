@@ -92,12 +92,9 @@ class Results:
 
     @cached_property
     def neighbours(self) -> dict[str, Any] | None:
-        """Of the first StyleGAN2 seed's first samples, `train` indices and `distance` of the nearest training faces, or None.
-
-        In the space of the first extractor; `protocol` says of which samples.
-        """
-        path = self.folder / f"stylegan2-{self.study.stylegan2_seeds[0]}" / f"evaluation-{self.study.extractors[0]}.json"
-        return read_json(path).get("neighbours")
+        """Of the first StyleGAN2 seed's first samples, `train` indices and `distance` of the nearest training faces, or None."""
+        path = self.folder / f"stylegan2-{self.study.stylegan2_seeds[0]}" / "neighbours.json"
+        return read_json(path) if path.is_file() else None
 
     @cached_property
     def networks(self) -> list[dict[str, Any]]:

@@ -63,6 +63,7 @@ def stage_names(study: Study) -> list[str]:
         ),
         *(f"evaluation.statistics-{name}" for name in study.extractors),
         *(f"evaluation.evaluate_stylegan2-{seed}-{name}" for seed in study.stylegan2_seeds for name in study.extractors),
+        f"evaluation.neighbours-{study.stylegan2_seeds[0]}-{study.extractors[0]}",
         "evaluation.train_judge",
         *(
             f"{stage}-{seed}"
@@ -87,7 +88,13 @@ def part_of(name: str) -> str:
     room, _, stage = name.partition(".")
     if stage == "describe":
         return "report"
-    for word, part in (("stylegan2", "StyleGAN2"), ("statistics", "StyleGAN2"), ("acgan", "ACGAN"), ("judge", "judge")):
+    for word, part in (
+        ("stylegan2", "StyleGAN2"),
+        ("statistics", "StyleGAN2"),
+        ("neighbours", "StyleGAN2"),
+        ("acgan", "ACGAN"),
+        ("judge", "judge"),
+    ):
         if room in ("generation", "evaluation") and word in stage:
             return part
     return room

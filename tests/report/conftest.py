@@ -4,7 +4,6 @@
 user's own folder.
 """
 
-import json
 import shutil
 from pathlib import Path
 
@@ -99,9 +98,8 @@ def write_extras() -> None:
     with np.load("samples/stylegan2-0.npz") as file:
         arrays = dict(file)
     save_arrays("samples/stylegan2-0.npz", **arrays, interpolation_images=np.stack([images(6, 8)] * 3))
-    path = Path("results/stylegan2-0/evaluation-efficientnet_lite0.json")
     nearest = {"protocol": "clean", "train": [[0, 1, 2]] * 8, "distance": [[1.5, 2.25, 3.0]] * 8}
-    write_json(path, json.loads(path.read_text()) | {"neighbours": nearest})
+    write_json("results/stylegan2-0/neighbours.json", nearest)
     with np.load("data/prepared/orl.npz") as file:
         arrays = dict(file)
     save_arrays("data/prepared/orl.npz", **arrays, train_images=images(20, 8))
