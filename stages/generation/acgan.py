@@ -27,9 +27,10 @@ class EnlargingConv2d(nn.Conv2d):
     def forward(self, images: Tensor) -> Tensor:
         if images.dtype == torch.bfloat16:
             return super().forward(F.interpolate(images, scale_factor=2))
-        padded = F.pad(self.weight.transpose(0, 1).flip(2, 3), (1, 1, 1, 1))
-        rows = padded[:, :, 1:] + padded[:, :, :-1]
-        return F.conv_transpose2d(images, rows[..., 1:] + rows[..., :-1], self.bias, stride=2, padding=1)
+        # Sums over 2x2 squares, as a pooling that divides by one: one operation forward and one backward.
+        kernel = F.avg_pool2d(self.weight.flip(2, 3), 2, stride=1, padding=1, divisor_override=1)
+        # The bias is added apart: with it, a CPU's backward pass takes a third longer.
+        return F.conv_transpose2d(images, kernel.transpose(0, 1), stride=2, padding=1).add_(self.bias[:, None, None])
 
 
 class Generator(nn.Module):

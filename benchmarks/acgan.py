@@ -1,0 +1,124 @@
+"""How much faster is one ACGAN step than its plain form? About a minute.
+
+Both forms take turns on the same digits, at the report's batch of 64 and the laptop preset's 32. The plain step finds its
+images enlarged and as floats in memory, or, named `loader`, prepared image by image by a DataLoader with two workers; ours
+enlarges its own from the stored digits and keeps a moving average besides. `--compile` also times compiled networks at 32 in
+bf16, which take minutes to make.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from itertools import count
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.common import duration, flops_of, interleaved, machine, peak_flops, peak_line, ratio_line
+from benchmarks.paper_trainers import digits
+from benchmarks.plain_acgan import PlainACGAN, plain_loader
+from stages.generation.acgan_images import enlarge
+from stages.generation.train_acgan import ACGAN
+from stages.runtime import params
+from stages.runtime.seeding import seed_step
+
+IMAGES = 2000
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PARTS_BELOW = 0.3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.acgan", description=__doc__)
+    parser.add_argument("--compile", action="store_true", help="compiled networks, too")
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    print(machine())
+    images, labels = digits(IMAGES)
+    batch = torch.from_numpy(images[:32])
+    alone = interleaved({"enlarge": lambda: enlarge(batch)}, rounds=9, repeats=20)
+    print(f"enlarging a batch of 32: {duration(median(alone['enlarge']))}")
+    peaks = {precision: peak_flops(dtype) for precision, dtype in DTYPES.items()}
+    compare("paper", images, labels, peaks, arguments.rounds, loaded=True, compiled=False)
+    compare("laptop", images, labels, peaks, arguments.rounds, loaded=False, compiled=arguments.compile)
+
+
+def compare(
+    preset: str, images: np.ndarray, labels: np.ndarray, peaks: dict[str, float], rounds: int, *, loaded: bool, compiled: bool
+) -> None:
+    """Print ratios, shares of the peak and images a second with the settings of `preset`."""
+    size = params.load(f"presets/{preset}.yaml").acgan.train.batch_size
+    forms = {"plain": plain_step(images, labels, size)}
+    if loaded:
+        forms["loader"] = loader_step(images, labels, size)
+    for precision in DTYPES:
+        forms[precision] = our_step(preset, images, labels, precision, compiled=False)
+    if compiled:
+        forms["bf16 compiled"] = our_step(preset, images, labels, "bf16", compiled=True)
+    flops = {precision: flops_of(forms[precision]) for precision in DTYPES}
+    seconds = interleaved(forms, rounds=rounds, repeats=5)
+    for form in forms:
+        if form not in ("plain", "loader"):
+            for slow in ("plain", "loader")[: 1 + loaded]:
+                print(ratio_line(f"ACGAN step, batch {size}, {form} against {slow}", seconds[slow], seconds[form]))
+            print(f"  {size / median(seconds[form]):.0f} images/s")
+    for precision in DTYPES:
+        taken = median(seconds[precision])
+        print(peak_line(f"ACGAN step, batch {size}, {precision}", flops[precision], taken, peaks[precision]))
+        if flops[precision] / taken < PARTS_BELOW * peaks[precision]:
+            print(f"  {parts(forms[precision])}")
+
+
+def plain_step(images: np.ndarray, labels: np.ndarray, size: int) -> Callable[[], None]:
+    """The plain form on images that lie in memory as it wants them."""
+    plain = PlainACGAN()
+    resident, resident_labels = enlarge(torch.from_numpy(images)).contiguous(), torch.from_numpy(labels)
+
+    def step() -> None:
+        index = torch.randint(len(resident), (size,))
+        plain.step_on(resident[index], resident_labels[index])
+
+    return step
+
+
+def loader_step(images: np.ndarray, labels: np.ndarray, size: int) -> Callable[[], None]:
+    """The plain form on images that two workers prepare one by one."""
+    plain, batches = PlainACGAN(), endless(images, labels, size)
+    return lambda: plain.step_on(*next(batches))
+
+
+def endless(images: np.ndarray, labels: np.ndarray, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The loader's batches, one epoch after the other."""
+    loader = plain_loader(images, labels, size)
+    while True:
+        yield from loader
+
+
+def our_step(preset: str, images: np.ndarray, labels: np.ndarray, precision: str, *, compiled: bool) -> Callable[[], None]:
+    """Ours, as the training loop calls it."""
+    loaded = params.load(f"presets/{preset}.yaml")
+    settings = loaded.acgan.train.model_copy(update={"precision": precision})
+    training = loaded.training.model_copy(update={"compile": compiled})
+    model, steps = ACGAN(images, labels, settings, 0, torch.device("cpu"), training), count(1)
+
+    def step() -> None:
+        number = next(steps)
+        seed_step(0, number)
+        model.update(number)
+
+    return step
+
+
+def parts(step: Callable[[], None]) -> str:
+    """The operations that take most of the step, with their shares of its time."""
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        for _ in range(5):
+            step()
+    averages = sorted(found.key_averages(), key=lambda one: -one.self_cpu_time_total)
+    whole = sum(one.self_cpu_time_total for one in averages)
+    return ", ".join(f"{one.key.removeprefix('aten::')} {100 * one.self_cpu_time_total / whole:.0f} %" for one in averages[:8])
+
+
+if __name__ == "__main__":
+    main()
