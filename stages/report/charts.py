@@ -64,7 +64,7 @@ def lines(history: pd.DataFrame, names: Mapping[str, str], *, share: bool = Fals
     scale = alt.Scale(type="log", nice=False) if log else alt.Scale(domain=[0, 1]) if share else alt.Scale(zero=False)
     labels = [label for column, label in names.items() if column in history]
     colour = alt.Color("series:N", title=None, scale=alt.Scale(domain=labels, range=list(LINES[: len(labels)])))
-    axis = alt.Axis(format="%") if share else alt.Axis(format="~g", tickCount=5, grid=not log)
+    axis = alt.Axis(format="%") if share else alt.Axis(format="~g" if log else ",~f", tickCount=5, grid=not log)
     drawn = (
         alt.Chart(_values(table.to_dict("records")))
         .mark_line(strokeWidth=1.6, clip=True)
