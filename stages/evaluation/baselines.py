@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from stages.runtime.images import in_blocks
+
 
 def pca_gaussian(
-    images: np.ndarray, count: int, *, generator: np.random.Generator, components: int = 100, fitted: int = 4000
-) -> np.ndarray:
-    """`count` uint8 images (n, height, width, channels) drawn from a Gaussian with the leading `components` of `images`.
+    images: np.ndarray, out: np.ndarray, *, generator: np.random.Generator, components: int = 100, fitted: int = 4000
+) -> None:
+    """Fill uint8 `out` (n, height, width, channels) with draws from a Gaussian that has the leading `components` of `images`.
 
     The Gaussian is fitted to at most `fitted` images, drawn at random, to bound the time. Pixels are rounded and clamped.
     """
@@ -15,6 +17,7 @@ def pca_gaussian(
     mean = pixels.mean(axis=0)
     _, values, directions = np.linalg.svd(pixels - mean, full_matrices=False)
     deviations = values[:components] / np.sqrt(max(1, len(chosen) - 1))
-    weights = generator.standard_normal((count, len(deviations)), dtype=np.float32) * deviations
-    drawn = mean + weights @ directions[:components]
-    return drawn.round().clip(0, 255).astype(np.uint8).reshape(count, *images.shape[1:])
+    for part in in_blocks(len(out), out.shape[1:]):
+        weights = generator.standard_normal((part.stop - part.start, len(deviations)), dtype=np.float32) * deviations
+        drawn = mean + weights @ directions[:components]
+        out[part] = drawn.round().clip(0, 255).astype(np.uint8).reshape(-1, *out.shape[1:])

@@ -4,6 +4,8 @@ Reads samples/stylegan2-SEED.npz, data/statistics/EXTRACTOR.npz and the extracto
 Writes results/stylegan2-SEED/evaluation-EXTRACTOR.json.
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from stages.evaluation import extractors, real
@@ -20,7 +22,7 @@ def main(seed: int, extractor: str) -> None:
     (settings,) = params.read("evaluation.metrics")
     report, clean, untrained = load_arrays(f"samples/stylegan2-{seed}.npz", "report_images", "clean_images", "untrained_images")
     samples = {"report": report, "clean": clean}
-    path = f"data/statistics/{extractor}.npz"
+    path, results = f"data/statistics/{extractor}.npz", Path(f"results/stylegan2-{seed}")
     faces = real.load(path, extractor)
     check({**samples, "untrained": untrained}, faces, path)
     real.check(len(faces.features), {protocol: len(images) for protocol, images in samples.items()}, settings)
@@ -33,10 +35,10 @@ def main(seed: int, extractor: str) -> None:
     beginning = {"clean": moments(part.features for part in looks)}
     protocols = {}
     for protocol, images in samples.items():
-        seen = extractors.extract(network, images, settings.batch_size, words(protocol))
+        seen = extractors.extract(network, images, settings.batch_size, words(protocol), results)
         figures = compare(seen, faces, protocol, settings, beginning.get(protocol))
         protocols[protocol] = {**renamed(figures, network.distance, network.score), "resize": network.resize}
-    write_json(f"results/stylegan2-{seed}/evaluation-{extractor}.json", {"protocols": protocols})
+    write_json(results / f"evaluation-{extractor}.json", {"protocols": protocols})
 
 
 def check(samples: dict[str, np.ndarray], faces: real.Real, path: str) -> None:

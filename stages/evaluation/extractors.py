@@ -6,7 +6,7 @@ Each class says how it resizes (`resize`) and what its distance and score are ca
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from stages.runtime import device
 from stages.runtime.errors import UserError, not_among
+from stages.runtime.images import scratch
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -199,7 +200,7 @@ def batches(extractor: Extractor, images: np.ndarray, batch_size: int) -> Iterat
     """The activations of uint8 images (n, height, width, 1 or 3), `batch_size` images at a time, in order."""
     where = next(extractor.parameters()).device
     for start in range(0, len(images), batch_size):
-        part = torch.from_numpy(images[start : start + batch_size]).to(where)
+        part = device.resident(images[start : start + batch_size], where)
         pixels = part.permute(0, 3, 1, 2).float().div(255).expand(-1, 3, -1, -1)
         with torch.inference_mode():
             features, logits = extractor(pixels.contiguous(memory_format=torch.channels_last))
@@ -221,9 +222,24 @@ def chunks(
         yield _joined(held)
 
 
-def extract(extractor: Extractor, images: np.ndarray, batch_size: int, what: str = "images") -> Activations:
-    """The activations of all images, each image passed through the network once."""
-    return _joined(list(chunks(extractor, images, batch_size, what)))
+def extract(
+    extractor: Extractor, images: np.ndarray, batch_size: int, what: str = "images", folder: Path | None = None
+) -> Activations:
+    """The activations of all images, each image passed through the network once; they lie in `folder` on disk."""
+    return on_disk(chunks(extractor, images, batch_size, what), len(images), folder)
+
+
+def on_disk(parts: Iterable[Activations], count: int, folder: Path | None = None) -> Activations:
+    """What comes in parts of altogether `count` images as one, in temporary files in `folder` instead of in memory."""
+    whole, done = None, 0
+    for part in parts:
+        if whole is None:
+            arrays = (scratch(folder, (count, array.shape[1]), array.dtype) for array in (part.features, part.logits))
+            whole = Activations(*arrays)
+        whole.features[done : done + len(part)] = part.features
+        whole.logits[done : done + len(part)] = part.logits
+        done += len(part)
+    return whole
 
 
 def _joined(parts: list[Activations]) -> Activations:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.evaluation.extractors import Activations
+from stages.evaluation.extractors import Activations, on_disk
 from stages.evaluation.frechet import Moments, distance, moments, moments_of
 from stages.evaluation.scores import classifier_score, kid
 from stages.runtime.errors import UserError
-from stages.runtime.images import load_arrays, save_arrays
+from stages.runtime.images import load_arrays, save_arrays, scratch
 from stages.runtime.schema import Metrics
 from stages.runtime.seeding import numpy_generator
 
@@ -45,28 +45,34 @@ class Real:
 
 
 def measure(
-    extractor: str, look: Look, train: np.ndarray, test: np.ndarray, pca: np.ndarray, counts: dict[str, int], settings: Metrics
+    extractor: str,
+    look: Look,
+    train: np.ndarray,
+    test: np.ndarray,
+    pca: np.ndarray,
+    counts: dict[str, int],
+    settings: Metrics,
+    folder: Path | None = None,
 ) -> Real:
     """Look once at the training, the test and the PCA baseline's images (n, height, width, channels).
 
     For each protocol the floor puts min(counts[protocol], training images) randomly drawn training images in the samples'
     place: what a perfect generator would get. cs_real is that of the test images, in parts about as large as the samples'
-    parts, since the score grows with the size of a part. Of the training images only the floors' features are held.
+    parts, since the score grows with the size of a part. The features of the test images and of the
+    floors lie in `folder` on disk, those of the other images are not kept.
     """
-    parts = list(look("test", test))
-    features = np.concatenate([part.features for part in parts])
-    logits = np.concatenate([part.logits for part in parts])
+    seen = on_disk(look("test", test), len(test), folder)
     drawn = {protocol: draw(len(train), min(count, len(train)), settings.seed) for protocol, count in counts.items()}
-    train_moments, floors = _moments_and_rows((part.features for part in look("train", train)), drawn)
-    real = Real(extractor, train.shape[1:], features, train_moments, {})
+    train_moments, floors = _moments_and_rows((part.features for part in look("train", train)), drawn, folder)
+    real = Real(extractor, train.shape[1:], seen.features, train_moments, {})
     for protocol, count in counts.items():
         splits = max(1, round(settings.splits * len(test) / count))
         real.figures[protocol] = {
             "n_fake": count,
             "n_floor": len(floors[protocol]),
             "fd_floor": distance(moments_of(floors[protocol]), real.test),
-            "kid_floor": kernel_distance(features, floors[protocol], settings)[0],
-            "cs_real": score(logits, splits, settings)[0],
+            "kid_floor": kernel_distance(seen.features, floors[protocol], settings)[0],
+            "cs_real": score(seen.logits, splits, settings)[0],
         }
     pca_moments = moments(part.features for part in look("pca", pca))
     real.figures["clean"]["fd_pca"] = distance(pca_moments, real.test)
@@ -137,7 +143,9 @@ def score(logits: np.ndarray, splits: int, settings: Metrics) -> tuple[float, fl
     return classifier_score(logits, splits=splits, generator=numpy_generator(settings.seed, "score"))
 
 
-def _moments_and_rows(batches: Iterator[np.ndarray], wanted: dict[str, np.ndarray]) -> tuple[Moments, dict[str, np.ndarray]]:
+def _moments_and_rows(
+    batches: Iterator[np.ndarray], wanted: dict[str, np.ndarray], folder: Path | None
+) -> tuple[Moments, dict[str, np.ndarray]]:
     """Moments of vectors that come in batches (m, d), and of each list of row numbers the rows themselves, in its order."""
     found: dict[str, np.ndarray] = {}
 
@@ -145,9 +153,10 @@ def _moments_and_rows(batches: Iterator[np.ndarray], wanted: dict[str, np.ndarra
         start = 0
         for batch in batches:
             for name, numbers in wanted.items():
-                rows = found.setdefault(name, np.empty((len(numbers), batch.shape[1]), batch.dtype))
+                if name not in found:
+                    found[name] = scratch(folder, (len(numbers), batch.shape[1]), batch.dtype)
                 here = (start <= numbers) & (numbers < start + len(batch))
-                rows[here] = batch[numbers[here] - start]
+                found[name][here] = batch[numbers[here] - start]
             start += len(batch)
             yield batch
 

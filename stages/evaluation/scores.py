@@ -1,4 +1,9 @@
-"""Scores of generated images from their features and class scores: KID, precision and recall, classifier score."""
+"""Scores of generated images from their features and class scores: KID, precision and recall, classifier score.
+
+Features and logits may lie on disk: no more than a block of them is ever in memory.
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -32,37 +37,51 @@ def _mean_off_diagonal(kernel: np.ndarray) -> float:
     return (kernel.sum() - np.trace(kernel)) / (count * (count - 1))
 
 
-def precision_recall(real: np.ndarray, fake: np.ndarray, neighbours: int) -> tuple[float, float]:
+def precision_recall(real: np.ndarray, fake: np.ndarray, neighbours: int, block: int = 2000) -> tuple[float, float]:
     """Improved precision and recall of features (n, d), (m, d) (Kynkäänniemi et al. 2019, equations 1 and 2), in [0, 1].
 
     A set's manifold is the union of balls around its points that reach to their `neighbours`-th nearest neighbour.
     Precision is the share of fakes on the manifold of the reals, recall the share of reals on that of the fakes.
+    Distances are taken between `block` points of either side at a time, whatever the sides hold, and between the sides once.
     ValueError where a set has no more points than `neighbours`.
     """
-    real, fake = real.astype(np.float64), fake.astype(np.float64)
-    return _share_on_manifold(fake, real, neighbours), _share_on_manifold(real, fake, neighbours)
+    for side in (real, fake):
+        if len(side) <= neighbours:
+            raise ValueError(f"{len(side)} images have no {neighbours}-th nearest neighbour among themselves")
+    real_radii, fake_radii = (_radii(side, neighbours, block) for side in (real, fake))
+    on_real, on_fake = np.zeros(len(fake), bool), np.zeros(len(real), bool)
+    for rows in _parts(len(real), block):
+        for columns in _parts(len(fake), block):
+            squared = _squared_distances(real[rows], fake[columns])
+            on_real[columns] |= (squared <= real_radii[rows, None]).any(axis=0)
+            on_fake[rows] |= (squared <= fake_radii[columns]).any(axis=1)
+    return float(on_real.mean()), float(on_fake.mean())
 
 
-def _share_on_manifold(points: np.ndarray, reference: np.ndarray, neighbours: int, chunk: int = 2000) -> float:
-    if len(reference) <= neighbours:
-        raise ValueError(f"{len(reference)} images have no {neighbours}-th nearest neighbour among themselves")
-    radii = np.concatenate([_radii(reference, start, chunk, neighbours) for start in range(0, len(reference), chunk)])
-    parts = (points[start : start + chunk] for start in range(0, len(points), chunk))
-    inside = [(_squared_distances(part, reference) <= radii).any(axis=1) for part in parts]
-    return float(np.concatenate(inside).mean())
+def _radii(points: np.ndarray, neighbours: int, block: int) -> np.ndarray:
+    """Squared distance (n,) of each of the points (n, d) to its k-th nearest neighbour other than itself."""
+    radii = np.empty(len(points))
+    for rows in _parts(len(points), block):
+        nearest = np.full((rows.stop - rows.start, neighbours), np.inf)
+        for columns in _parts(len(points), block):
+            squared = _squared_distances(points[rows], points[columns])
+            if rows == columns:
+                np.fill_diagonal(squared, np.inf)
+            nearest = np.partition(np.hstack([nearest, squared]), neighbours - 1)[:, :neighbours]
+        radii[rows] = nearest[:, -1]
+    return radii
 
 
-def _radii(points: np.ndarray, start: int, chunk: int, neighbours: int) -> np.ndarray:
-    """Squared distances of points[start : start + chunk] to their k-th nearest neighbour other than themselves."""
-    squared = _squared_distances(points[start : start + chunk], points)
-    rows = np.arange(len(squared))
-    squared[rows, start + rows] = np.inf
-    return np.partition(squared, neighbours - 1, axis=1)[:, neighbours - 1]
+def _parts(count: int, block: int) -> Iterator[slice]:
+    return (slice(start, min(start + block, count)) for start in range(0, count, block))
 
 
 def _squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    squared = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2 * first @ second.T
-    return squared.clip(min=0)
+    first, second = first.astype(np.float64), second.astype(np.float64)
+    squared = first @ second.T
+    squared *= -2
+    squared += (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1)
+    return squared.clip(min=0, out=squared)
 
 
 def classifier_score(logits: np.ndarray, *, splits: int, generator: np.random.Generator) -> tuple[float, float]:
@@ -73,17 +92,23 @@ def classifier_score(logits: np.ndarray, *, splits: int, generator: np.random.Ge
     """
     if len(logits) < splits:
         raise ValueError(f"{len(logits)} images can't be split into {splits} parts")
-    logs = _log_softmax(logits.astype(np.float64))[generator.permutation(len(logits))]
-    scores = [_score_of(part) for part in np.array_split(logs, splits)]
+    order = generator.permutation(len(logits))
+    scores = [_score_of(logits, part) for part in np.array_split(order, splits)]
     return float(np.mean(scores)), float(np.std(scores))
 
 
-def _score_of(logs: np.ndarray) -> float:
-    shares = np.exp(logs)
-    marginal = shares.mean(axis=0)
+def _score_of(logits: np.ndarray, rows: np.ndarray, block: int = 1000) -> float:
+    """The score of the numbered rows, of which no more than `block` are looked at together."""
+    total, negative_entropies = np.zeros(logits.shape[1]), np.empty(len(rows))
+    for part in _parts(len(rows), block):
+        logs = _log_softmax(logits[rows[part]].astype(np.float64))
+        shares = np.exp(logs)
+        # One after the other, as the sum over all would add them.
+        total = np.vstack([total, shares]).sum(axis=0)
+        negative_entropies[part] = (shares * logs).sum(axis=1)
+    marginal = total / len(rows)
     entropy_of_marginal = -(marginal * np.log(np.where(marginal > 0, marginal, 1))).sum()
-    mean_negative_entropy = (shares * logs).sum(axis=1).mean()
-    return float(np.exp(entropy_of_marginal + mean_negative_entropy))
+    return float(np.exp(entropy_of_marginal + negative_entropies.mean()))
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:

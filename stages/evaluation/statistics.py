@@ -5,6 +5,7 @@ features of the test images, moments of the training images, and of both protoco
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -12,9 +13,11 @@ from stages.evaluation import extractors, real
 from stages.evaluation.baselines import pca_gaussian
 from stages.runtime import params
 from stages.runtime.errors import UserError
-from stages.runtime.images import load_arrays
+from stages.runtime.images import load_arrays, scratch
 from stages.runtime.seeding import numpy_generator
 from stages.runtime.stage import run
+
+STATISTICS = Path("data/statistics")
 
 
 def main(extractor: str) -> None:
@@ -26,12 +29,14 @@ def main(extractor: str) -> None:
     check(train, test, path)
     real.check(len(test), counts, settings)
     network = extractors.load(extractor)
-    pca = pca_gaussian(train, counts["clean"], generator=numpy_generator(settings.seed, "pca"))
+    pca = scratch(STATISTICS, (counts["clean"], *train.shape[1:]), np.uint8)
+    pca_gaussian(train, pca, generator=numpy_generator(settings.seed, "pca"))
 
     def look(kind: str, images: np.ndarray) -> Iterator[extractors.Activations]:
         return extractors.chunks(network, images, settings.batch_size, f"{extractor}, {kind} images")
 
-    real.save(f"data/statistics/{extractor}.npz", real.measure(extractor, look, train, test, pca, counts, settings))
+    measured = real.measure(extractor, look, train, test, pca, counts, settings, STATISTICS)
+    real.save(STATISTICS / f"{extractor}.npz", measured)
 
 
 def check(train: np.ndarray, test: np.ndarray, path: str) -> None:

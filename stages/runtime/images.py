@@ -3,6 +3,7 @@
 import math
 import os
 import struct
+import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ from typing import IO
 import numpy as np
 
 from stages.runtime.errors import UserError
-from stages.runtime.files import replacing
+from stages.runtime.files import CannotWrite, reason, replacing
 
 OTHER_DIGITS = "choose another data set, or run `dvc repro`, which makes the file anew"
 # Of images at a time, where all would be too many for the memory.
 BLOCK_BYTES = 16 << 20
+# What the names of arrays end in that are read as memory maps.
+MAPPED = ("images", "features")
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,26 @@ class Blocks:
 
 def in_blocks(count: int, shape: tuple[int, ...]) -> Iterator[slice]:
     """Slices that part `count` images of this shape (height, width, channels) into blocks of bounded memory, in order."""
-    size = max(1, BLOCK_BYTES // math.prod(shape))
+    size = max(1, BLOCK_BYTES // max(1, math.prod(shape)))
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def scratch(folder: str | Path | None, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """An array of zeros on disk instead of in memory, for what no memory may hold; nothing of it outlives the process.
+
+    It lies in a file without a name in `folder`, by default where temporary files go. CannotWrite where there is no room.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    folder = Path(folder or tempfile.gettempdir())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            # Room is taken now: a disk that is full only when a page of the map is written ends the process.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            return np.memmap(file, dtype, "r+", shape=shape)
+    except OSError as error:
+        raise CannotWrite(f"a temporary file of {size} bytes in {folder} can't be written: {reason(error)}") from error
 
 
 def save_arrays(path: str | Path, **arrays: np.ndarray | Blocks) -> None:
@@ -64,8 +85,9 @@ def save_arrays(path: str | Path, **arrays: np.ndarray | Blocks) -> None:
 def load_arrays(path: str | Path, *names: str) -> list[np.ndarray]:
     """The arrays called `names`, in that order; only these are read from disk.
 
-    Names that end in `images` must be uint8 of shape (n, height, width, 1 or 3) with n > 0: they come as read-only memory maps,
-    which take no memory of their own, unless the file is compressed. Names that end in `labels` must be int64 of shape (n,).
+    Names that end in `images` must be uint8 of shape (n, height, width, 1 or 3) with n > 0, those that end in `labels` int64 of
+    shape (n,). Images, and what ends in `features`, come as read-only memory maps, which take no memory of their own, unless
+    the file is compressed.
     Raises UserError, naming the file and the array, for anything missing, damaged or of another form.
     """
     try:
@@ -81,8 +103,8 @@ def load_arrays(path: str | Path, *names: str) -> list[np.ndarray]:
     except PermissionError:
         raise UserError(f"{path} can't be read: your user has no right to it") from None
     except Exception as error:  # NumPy and zipfile raise a dozen kinds for damaged files
-        reason = f"{type(error).__name__}: {error}"[:200]
-        raise UserError(f"{path} is damaged ({reason}): delete it and run `dvc repro`") from None
+        said = f"{type(error).__name__}: {error}"[:200]
+        raise UserError(f"{path} is damaged ({said}): delete it and run `dvc repro`") from None
     return arrays
 
 
@@ -113,8 +135,8 @@ def load_unlabelled_digits(path: str | Path, split: str) -> np.ndarray:
 
 
 def _array(path: str | Path, file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
-    """Array `name` of an open file: images as a read-only memory map where they are stored as they are, others in memory."""
-    if not name.endswith("images") or f"{name}.npy" not in file.zip.NameToInfo:
+    """Array `name` of an open file: images and features as a read-only memory map where stored as they are, others in memory."""
+    if not name.endswith(MAPPED) or f"{name}.npy" not in file.zip.NameToInfo:
         return file[name]
     info = file.zip.getinfo(f"{name}.npy")
     with file.zip.open(info) as member:
@@ -164,6 +186,10 @@ def _checked(path: str | Path, name: str, array: np.ndarray) -> np.ndarray:
             raise UserError(f"{path}: {name} is empty")
     if name.endswith("labels") and (array.dtype != np.int64 or array.ndim != 1):
         raise UserError(f"{path}: {name} must be int64 (n,), not {array.dtype} {array.shape}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if array.dtype.kind == "f" and not _all_finite(np.atleast_1d(array)):
         raise UserError(f"{path}: {name} holds NaN or infinity")
     return array
+
+
+def _all_finite(array: np.ndarray) -> bool:
+    return all(np.isfinite(array[part]).all() for part in in_blocks(len(array), array.shape[1:]))

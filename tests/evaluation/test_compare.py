@@ -10,7 +10,7 @@ from stages.evaluation.extractors import Activations
 from stages.evaluation.frechet import distance, moments_of
 from stages.evaluation.scores import classifier_score, kid
 from stages.runtime.errors import UserError
-from stages.runtime.images import load_arrays, save_arrays
+from stages.runtime.images import load_arrays, save_arrays, scratch
 from stages.runtime.schema import Metrics
 from stages.runtime.seeding import numpy_generator
 
@@ -115,6 +115,15 @@ def test_the_parts_in_which_images_come_change_nothing(faces):
         assert whole.figures[protocol] == pytest.approx(faces.figures[protocol])
 
 
+def test_features_lie_on_disk_in_files_that_are_gone_with_the_process(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(real, "scratch", lambda *arguments: made.append(scratch(*arguments)) or made[-1])
+    measured = real.measure("tiny", look, images(90, 1), images(40, 0), images(60, 4, 3), COUNTS, SETTINGS, tmp_path)
+    assert isinstance(measured.features, np.memmap)
+    assert sorted(array.shape for array in made) == [(20, 6), (60, 6)] and all(type(array) is np.memmap for array in made)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_same_activations_give_the_same_figures(faces):
     fake = activations(20, 2)
     assert compare(fake, faces, "report", SETTINGS) == compare(fake, measured(), "report", SETTINGS)
@@ -184,8 +193,8 @@ def test_the_baseline_has_the_mean_and_covariance_of_its_leading_components():
     pattern = generator.normal(size=(2, 4 * 4 * 3))
     pixels = 128 + generator.normal(size=(500, 2)) @ pattern * 10
     images = pixels.round().clip(0, 255).astype(np.uint8).reshape(500, 4, 4, 3)
-    drawn = pca_gaussian(images, 4000, generator=np.random.default_rng(1), components=2)
-    assert drawn.shape == (4000, 4, 4, 3) and drawn.dtype == np.uint8
+    drawn = np.empty((4000, 4, 4, 3), np.uint8)
+    pca_gaussian(images, drawn, generator=np.random.default_rng(1), components=2)
     real, fake = (array.reshape(len(array), -1).astype(float) for array in (images, drawn))
     assert np.abs(real.mean(axis=0) - fake.mean(axis=0)).max() < 2
     spread = np.linalg.norm(np.cov(real, rowvar=False))
@@ -194,4 +203,16 @@ def test_the_baseline_has_the_mean_and_covariance_of_its_leading_components():
 
 def test_the_baseline_does_without_some_components_where_images_are_few():
     images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
-    assert pca_gaussian(images, 7, generator=np.random.default_rng(0)).shape == (7, 4, 4, 3)
+    drawn = np.zeros((7, 4, 4, 3), np.uint8)
+    pca_gaussian(images, drawn, generator=np.random.default_rng(0))
+    assert len(np.unique(drawn, axis=0)) == 7
+
+
+def test_the_baseline_does_not_depend_on_the_blocks_in_which_it_is_drawn(monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 3), dtype=np.uint8)
+    whole, parts = np.zeros((2, 30, 4, 4, 3), np.uint8)
+    pca_gaussian(images, whole, generator=np.random.default_rng(1))
+    monkeypatch.setattr("stages.runtime.images.BLOCK_BYTES", 7 * 48)
+    pca_gaussian(images, parts, generator=np.random.default_rng(1))
+    # Products of fewer rows may round the last bit otherwise.
+    assert (whole != parts).mean() < 0.01 and np.abs(whole.astype(int) - parts).max() <= 1

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from stages.evaluation import scores
 from stages.evaluation.scores import classifier_score, kid, precision_recall, squared_mmd
+from stages.runtime.images import scratch
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -77,11 +79,24 @@ def test_the_radius_is_the_distance_to_the_kth_neighbour_other_than_the_point_it
     assert precision_recall(real, fake, 2)[0] == pytest.approx(4 / 4)
 
 
-def test_chunks_do_not_change_precision(monkeypatch):
-    from stages.evaluation import scores
-
+@pytest.mark.parametrize("block", [1, 2, 9, 65])
+def test_blocks_do_not_change_precision_and_recall(block):
     real, fake = rng(1).normal(size=(70, 3)), rng(2).normal(0.7, size=(60, 3))
-    assert scores._share_on_manifold(fake, real, 3, chunk=9) == scores._share_on_manifold(fake, real, 3)
+    precision, recall = precision_recall(real, fake, 3)
+    assert 0 < precision < 1 and 0 < recall < 1
+    assert precision_recall(real, fake, 3, block=block) == (precision, recall)
+
+
+def test_features_on_disk_score_what_they_score_in_memory(tmp_path):
+    real, fake = rng(1).normal(size=(70, 30)).astype(np.float32), rng(2).normal(0.2, size=(60, 30)).astype(np.float32)
+    kept = []
+    for side in (real, fake):
+        kept.append(scratch(tmp_path, side.shape, side.dtype))
+        kept[-1][:] = side
+    assert precision_recall(*kept, 3) == precision_recall(real, fake, 3)
+    settings = {"subsets": 3, "size": 20}
+    assert kid(*kept, **settings, generator=rng()) == kid(real, fake, **settings, generator=rng())
+    assert classifier_score(kept[0], splits=3, generator=rng()) == classifier_score(real, splits=3, generator=rng())
 
 
 def test_more_neighbours_than_points_are_refused():
@@ -113,6 +128,12 @@ def test_the_score_is_that_of_the_written_out_form():
     ]
     mean, std = classifier_score(logits, splits=3, generator=rng(4))
     assert (mean, std) == (pytest.approx(np.mean(parts)), pytest.approx(np.std(parts)))
+
+
+def test_the_score_does_not_depend_on_how_many_rows_are_looked_at_together():
+    logits = rng(3).normal(size=(70, 6)) * 3
+    rows = rng(4).permutation(70)
+    assert len({scores._score_of(logits, rows, block) for block in (1, 9, 70)}) == 1
 
 
 def test_images_in_order_of_class_are_shuffled_before_they_are_split():

@@ -1,4 +1,6 @@
+import errno
 import io
+import os
 import zipfile
 
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 
 from stages.runtime import images
 from stages.runtime.errors import UserError
+from stages.runtime.files import CannotWrite
 from stages.runtime.images import Blocks, load_arrays, load_digits, load_split, save_arrays
 
 
@@ -69,6 +72,34 @@ def test_blocks_cover_all_images_in_order_and_none_is_larger_than_the_memory_for
         parts = list(images.in_blocks(count, shape))
         assert [number for part in parts for number in range(count)[part]] == list(range(count))
         assert all(part.stop - part.start == 1 or (part.stop - part.start) * np.prod(shape) <= 1000 for part in parts)
+
+
+def test_a_scratch_array_leaves_no_file_even_while_it_is_used(tmp_path):
+    array = images.scratch(tmp_path / "new", (3, 4), np.float32)
+    array[1] = 7
+    assert not list((tmp_path / "new").iterdir())
+    assert array.tolist() == [[0] * 4, [7] * 4, [0] * 4] and array.dtype == np.float32
+
+
+def test_a_scratch_array_for_which_there_is_no_room_is_one_line(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(CannotWrite, match=rf"temporary file of 96 bytes in {tmp_path} can't be written: .*free some space"):
+        images.scratch(tmp_path, (3, 4), np.float64)
+
+
+def test_features_are_read_as_a_memory_map_and_their_nan_found_in_any_block(path, monkeypatch):
+    features = np.zeros((50, 4), np.float32)
+    save_arrays(path, test_features=features)
+    [read] = load_arrays(path, "test_features")
+    assert isinstance(read.base, np.memmap) and not read.flags.writeable
+    monkeypatch.setattr(images, "BLOCK_BYTES", 12)
+    features[-1, -1] = np.nan
+    save_arrays(path, test_features=features)
+    with pytest.raises(UserError, match="test_features holds NaN"):
+        load_arrays(path, "test_features")
 
 
 def test_objects_are_not_written(path):
