@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmarks.common import machine
 from benchmarks.paper_trainers import PAPER, Trainer, digits, trainers
-from stages.runtime import params, training
+from stages.runtime import parallel, params, training
 from stages.runtime.batches import Feed
 from stages.runtime.resume import ResumeState
 from stages.runtime.schema import Training
@@ -66,6 +66,7 @@ def check(place: torch.device, *, toy: bool = False) -> int:
     """Print every check with its result, then speeds and the paper preset's hours; returns how many checks failed."""
     paper = params.load(PAPER)
     all_trainers, section = trainers(paper, toy=toy), paper.training
+    parallel.start(section)
     failed = report("training images on the device", lambda: resident_images(place, 200 if toy else SIZES["images"]))
     for one in all_trainers:
         failed += report(f"{one.name}: same losses as on the CPU", lambda one=one: agrees(one, place, section))
@@ -132,7 +133,7 @@ def bf16(one: Trainer, place: torch.device, section: Training) -> str:
 
 def repeats(one: Trainer, place: torch.device, section: Training) -> str:
     """Two trainings with `deterministic` end with the same bits."""
-    with deterministic():
+    with deterministic(section):
         weights = [state_after(one, place, section) for _ in range(2)]
     different = [name for name, tensor in weights[0].items() if not torch.equal(tensor, weights[1][name])]
     if different:
@@ -155,7 +156,7 @@ def resumes(one: Trainer, place: torch.device, section: Training) -> str:
     with (
         tempfile.TemporaryDirectory() as folder,
         mock.patch.dict(os.environ, RESUME_DIR=folder),
-        deterministic(),
+        deterministic(section),
         redirect_stderr(said),
     ):
         # All but the last step of a training are saved: the second call finds step 2 of 3.
@@ -279,16 +280,13 @@ def allocated(place: torch.device) -> int:
 
 
 @contextmanager
-def deterministic() -> Iterator[None]:
-    """Only kernels that give the same bits every time."""
-    benchmark = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(True)
+def deterministic(section: Training) -> Iterator[None]:
+    """What the params' `deterministic` does, and back."""
+    parallel.start(section.model_copy(update={"deterministic": True}))
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(False)
-        torch.backends.cudnn.benchmark = benchmark
+        parallel.start(section)
 
 
 @contextmanager

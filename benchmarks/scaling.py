@@ -64,7 +64,7 @@ def rows() -> Iterator[Row]:
     yield Row("a step of the judge", doubled(5000), "images there are", step_among, "does not depend on them")
     yield Row("train judges", doubled(1), "pairs x seeds", lambda n: trainings(judge, n))
     yield Row("score a classifier", doubled(250), "images", scoring)
-    yield Row("Fréchet statistics", doubled(1000), "images", lambda n: functools.partial(moments_of, features(n)))
+    yield Row("Fréchet statistics", doubled(4000), "images", lambda n: functools.partial(moments_of, features(n)))
     yield Row("KID, 20 subsets of 200", doubled(500), "images", kernel_distance, "its subsets keep their size")
     yield Row("precision and recall", doubled(250), "images", manifolds, "compares every image with every other")
     yield Row("t-SNE", doubled(125), "points", embedding, "Barnes-Hut: n log n, over fixed costs", rounds=1)
