@@ -95,5 +95,10 @@ def test_the_whole_script_runs_on_the_cpu_at_toy_size(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     assert gpu_check.check(CPU, toy=True) == 0
     said = capsys.readouterr().out
-    assert "FAIL" not in said and said.count("pass  ") == 1 + 5 * len(NAMES)
+    assert "FAIL" not in said and said.count("pass  ") == 1 + 4 * len(NAMES)
     assert "| StyleGAN2 | bf16 |" in said and "all: " in said.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_compiled_step_agrees_with_the_others(toys, paper):
+    assert "apart" in gpu_check.compiles(toys["judge"], CPU, paper.training)
