@@ -42,8 +42,8 @@ def main() -> None:
     content = {
         "names": names,
         "params": differing([result.params for result in results]),
-        "figures": table([result.figures for result in results]),
-        "pictures": table([result.pictures for result in results]),
+        **split("figures", table([result.figures for result in results])),
+        **split("pictures", table([result.pictures for result in results])),
     }
     write("report/compare.html", "compare.html", content)
     print("Open report/compare.html.")
@@ -116,6 +116,14 @@ def table(columns: list[dict[str, Any]]) -> list[tuple[str, list[Any]]]:
     """By name in any of the columns, in their order, each column's value, None where it has none."""
     names = dict.fromkeys(name for column in columns for name in column)
     return [(name, [column.get(name) for column in columns]) for name in names]
+
+
+def split(name: str, rows: list[tuple[str, list[Any]]]) -> dict[str, list[tuple[str, list[Any]]]]:
+    """The rows in two lists: `name`, in which not all values are the same, and `same_NAME`."""
+    found: dict[str, list[tuple[str, list[Any]]]] = {name: [], f"same_{name}": []}
+    for label, values in rows:
+        found[name if any(value != values[0] for value in values) else f"same_{name}"].append((label, values))
+    return found
 
 
 def differing(columns: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
