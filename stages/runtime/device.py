@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from stages.runtime.interruption import say
 
 CPU_FLAGS = Path("/proc/cpuinfo")
+# Images read at a time.
+BLOCK = 4096
 
 
 def pick() -> torch.device:
@@ -26,8 +28,13 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 def resident(images: np.ndarray, device: torch.device) -> Tensor:
     """The whole uint8 image array (n, height, width, channels) as one tensor on the device."""
-    # A memory map is read-only, and torch warns of tensors over such arrays.
-    return torch.from_numpy(images if images.flags.writeable else np.array(images)).to(device)
+    if images.flags.writeable:
+        return torch.from_numpy(images).to(device)
+    # A memory map is read-only: torch warns of tensors over such arrays, and a GPU needs no whole copy in memory on the way.
+    whole = torch.from_numpy(np.empty((0,), images.dtype)).new_empty(images.shape, device=device)
+    for part, start in zip(whole.split(BLOCK), range(0, len(images), BLOCK), strict=True):
+        part.copy_(torch.from_numpy(np.array(images[start : start + BLOCK])))
+    return whole
 
 
 def take(images: Tensor, index: Tensor, low: float = -1.0) -> Tensor:

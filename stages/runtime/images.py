@@ -1,6 +1,7 @@
 """Array files: the one format that stages hand images to each other in (.npz, uint8 NHWC, int64 labels)."""
 
 import math
+import mmap
 import os
 import struct
 import tempfile
@@ -152,7 +153,11 @@ def _array(path: str | Path, file: np.lib.npyio.NpzFile, name: str) -> np.ndarra
         raise ValueError(f"the header of {name} does not fit its {info.file_size} bytes")
     if not count:
         return np.empty(shape, dtype)
-    return np.asarray(np.memmap(path, dtype, "r", start, shape, "F" if by_columns else "C"))
+    with open(path, "rb") as bytes_of:
+        # A map begins at a multiple of the system's pages.
+        before = start % mmap.ALLOCATIONGRANULARITY
+        whole = mmap.mmap(bytes_of.fileno(), before + count * dtype.itemsize, access=mmap.ACCESS_READ, offset=start - before)
+    return np.ndarray(shape, dtype, whole, before, order="F" if by_columns else "C")
 
 
 def _start(path: str | Path, info: zipfile.ZipInfo) -> int:

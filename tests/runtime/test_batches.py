@@ -1,4 +1,5 @@
 import gc
+import mmap
 import threading
 
 import numpy as np
@@ -77,3 +78,29 @@ def test_a_feed_that_nobody_has_leaves_no_thread(images):
     for thread in threads:
         thread.join(5)
     assert threads and not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize("first", [0, 7])
+def test_the_disk_is_asked_for_the_rows_of_a_batch_and_no_others(images, first):
+    asked = []
+
+    class Noting:
+        def madvise(self, how, start, length):
+            assert how == mmap.MADV_WILLNEED and start % mmap.PAGESIZE == 0
+            asked.append((start, start + length))
+
+    part = images[first:]
+    ahead = feed(part, 0.0)._ahead
+    whole, ahead.whole = ahead.whole, Noting()
+    ahead.ask_for(np.array([3, 40]))
+    for row, (start, end) in zip((3, 40), asked, strict=True):
+        inside = end - part[row].nbytes
+        assert whole[inside:end] == part[row].tobytes() and inside - start < mmap.PAGESIZE
+
+
+def test_images_that_are_in_memory_or_turned_round_are_streamed_without_asking_the_disk(images):
+    for others in (np.array(images), images[:, :, ::-1]):
+        one = feed(others, 0.0)
+        batch, index = one.at(1)
+        assert one._ahead.whole is None
+        np.testing.assert_array_equal(batch, others[index.numpy()])

@@ -1,5 +1,6 @@
 import errno
 import io
+import mmap
 import os
 import zipfile
 
@@ -94,7 +95,7 @@ def test_features_are_read_as_a_memory_map_and_their_nan_found_in_any_block(path
     features = np.zeros((50, 4), np.float32)
     save_arrays(path, test_features=features)
     [read] = load_arrays(path, "test_features")
-    assert isinstance(read.base, np.memmap) and not read.flags.writeable
+    assert isinstance(read.base, mmap.mmap) and not read.flags.writeable
     monkeypatch.setattr(images, "BLOCK_BYTES", 12)
     features[-1, -1] = np.nan
     save_arrays(path, test_features=features)
@@ -196,7 +197,7 @@ def test_images_are_mapped_from_the_file_and_can_not_be_written(path):
     save_arrays(path, other_images=pictures(), train_images=images, train_labels=np.arange(5))
     mapped, labels = load_split(path, "train")
     np.testing.assert_array_equal(mapped, images)
-    assert isinstance(mapped.base, np.memmap) and not mapped.flags.writeable
+    assert isinstance(mapped.base, mmap.mmap) and not mapped.flags.writeable
     assert labels.flags.writeable
 
 
@@ -211,7 +212,7 @@ def test_images_stored_column_by_column_are_mapped_as_they_are(path):
     np.savez(path, images=images)
     (mapped,) = load_arrays(path, "images")
     np.testing.assert_array_equal(mapped, images)
-    assert isinstance(mapped.base, np.memmap)
+    assert isinstance(mapped.base, mmap.mmap)
 
 
 @pytest.mark.parametrize("change", [-1, 1, 4 * 28 * 28 * 3])
