@@ -1,7 +1,7 @@
 """Differentiable augmentation, the same distribution for real and generated images.
 
 Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training" (2020), for images (n, 3, height, width) in [0, 1],
-with horizontal flips added. All random numbers come from torch's global generator.
+with horizontal flips added. All random numbers come from torch's global generator, for all processes.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from stages.runtime import parallel
 
 
 def augment(images: Tensor, operations: Sequence[str]) -> Tensor:
@@ -20,7 +22,7 @@ def augment(images: Tensor, operations: Sequence[str]) -> Tensor:
 
 def flip(images: Tensor) -> Tensor:
     """Every second image, on average, mirrored left to right."""
-    mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
+    mirrored = parallel.rand(len(images), 1, 1, 1, device=images.device) < 0.5
     return torch.where(mirrored, images.flip(3), images)
 
 
@@ -29,8 +31,8 @@ def translation(images: Tensor, share: float = 0.125) -> Tensor:
     n, _, height, width = images.shape
     reach_y, reach_x = round(height * share), round(width * share)
     padded = F.pad(images, (reach_x, reach_x, reach_y, reach_y)).permute(0, 2, 3, 1)
-    rows = torch.arange(height, device=images.device) + torch.randint(2 * reach_y + 1, (n, 1), device=images.device)
-    columns = torch.arange(width, device=images.device) + torch.randint(2 * reach_x + 1, (n, 1), device=images.device)
+    rows = torch.arange(height, device=images.device) + parallel.randint(2 * reach_y + 1, n, 1, device=images.device)
+    columns = torch.arange(width, device=images.device) + parallel.randint(2 * reach_x + 1, n, 1, device=images.device)
     image = torch.arange(n, device=images.device)[:, None, None]
     return padded[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
@@ -73,11 +75,11 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def _uniform(images: Tensor) -> Tensor:
     """One number of U[0, 1) an image, (n, 1, 1, 1)."""
-    return torch.rand(len(images), 1, 1, 1, device=images.device)
+    return parallel.rand(len(images), 1, 1, 1, device=images.device)
 
 
 def _covered(n: int, length: int, extent: int, device: torch.device) -> Tensor:
     """Which of `length` positions lie in an interval of `extent`, centred at random; (n, length) bool."""
-    start = torch.randint(length + 1 - extent % 2, (n, 1), device=device) - extent // 2
+    start = parallel.randint(length + 1 - extent % 2, n, 1, device=device) - extent // 2
     position = torch.arange(length, device=device)
     return (position >= start) & (position < start + extent)

@@ -11,7 +11,8 @@ from torch import Tensor
 from stages.generation.augment import augment
 from stages.generation.losses import discriminator_loss, generator_loss, gradient_penalty, path_lengths
 from stages.generation.stylegan2 import Discriminator, StyleGAN2
-from stages.runtime import device, params, schema, seeding, training
+from stages.runtime import device, parallel, params, schema, seeding, training
+from stages.runtime.batches import Feed
 from stages.runtime.errors import UserError
 from stages.runtime.images import load_arrays, save_arrays
 from stages.runtime.resume import ResumeState
@@ -24,12 +25,12 @@ COPIES_END = 24_002
 
 
 def main(seed: int) -> None:
-    dataset, network, settings = params.read("stylegan2.dataset", "stylegan2.network", "stylegan2.train")
+    dataset, network, settings, how = params.read("stylegan2.dataset", "stylegan2.network", "stylegan2.train", "training")
     prepared = f"data/prepared/{dataset}.npz"
     (images,) = load_arrays(prepared, "train_images")
-    model = Training(images, network, settings, seed, device.pick())
+    model = Training(images, network, settings, how, seed, parallel.start(how))
     name = f"stylegan2-{seed}"
-    state = ResumeState(name, [seed, network, settings], [prepared])
+    state = ResumeState(name, [seed, network, settings, how.model_dump(exclude={"resident_gb"})], [prepared])
     trained = training.train(
         model,
         run=name,
@@ -39,6 +40,8 @@ def main(seed: int) -> None:
         snapshots=settings.snapshots,
         state=state,
     )
+    if trained is None:
+        return
     save_weights(f"models/{name}/weights.safetensors", model.state_dict())
     save_arrays(f"results/{name}/snapshots.npz", **_sheets(trained.snapshots, images.shape[1]))
     training.write_history(f"results/{name}/history.csv", trained.history)
@@ -46,13 +49,18 @@ def main(seed: int) -> None:
 
 
 class Training(training.Trainable):
-    """The networks, their averages (EMA), optimisers and one step of training; `settings` is `stylegan2.train`."""
+    """The networks, their averages (EMA), optimisers and one step of training.
+
+    `settings` is `stylegan2.train`, `how` is `training`. `fast` holds the networks as steps without second derivatives call
+    them: compiled, if `how` says so.
+    """
 
     def __init__(
         self,
         images: np.ndarray,
         network: schema.StyleGAN2Network,
         settings: schema.StyleGAN2Train,
+        how: schema.Training,
         seed: int,
         place: torch.device,
     ) -> None:
@@ -70,11 +78,22 @@ class Training(training.Trainable):
             "generator": torch.optim.Adam(self.faces.parameters(), settings.lr_generator, betas, fused=True),
             "discriminator": torch.optim.Adam(self.discriminator.parameters(), settings.lr_discriminator, betas, fused=True),
         }
+        networks = self.faces.generator, self.discriminator
+        # A tuple, since a compiled module kept as an attribute would double the names of the weights.
+        self.fast = tuple(torch.compile(network) if how.compile else network for network in networks)
         self.settings, self.place = settings, place
-        self.part = settings.batch_size // settings.accumulation
-        self.images = device.resident(images, place)
+        self.part = parallel.share(settings.batch_size // settings.accumulation, "stylegan2.train.batch_size / accumulation")
+        self.feed = Feed(
+            images,
+            self.part,
+            seed=seed,
+            name="faces",
+            place=place,
+            resident_gb=how.resident_gb,
+            parts=settings.accumulation,
+        )
         seeding.seed_step(seed, "sheet")
-        self.sheet = self._latents(SHEET), self._noise(SHEET)
+        self.sheet = torch.randn(SHEET, network.latent_dim, device=place), torch.rand(SHEET, size, size, device=place)
 
     def update(self, step: int) -> dict[str, Tensor]:
         """One step of the discriminator, then one of the generator, then of its average."""
@@ -92,14 +111,12 @@ class Training(training.Trainable):
         use = self.settings
         penalised = use.penalty_weight > 0 and step % use.penalty_interval == 0
         sums = _Sums(use.accumulation)
-        for _ in range(use.accumulation):
-            real = self._real().requires_grad_(penalised)
+        for part in range(use.accumulation):
+            real = self._real(step, part).requires_grad_(penalised)
             with device.autocast(self.place, use.precision):
                 with torch.no_grad():
-                    fake = augment(self.faces.generator(self._styles(), self._noise(self.part)), use.augment)
-                fake_scores = self.discriminator(fake)
-                with device.autocast(self.place, "fp32" if penalised else use.precision):
-                    real_scores = self.discriminator(real)
+                    fake = augment(self.fast[0](self._styles(), self._noise()), use.augment)
+                real_scores, fake_scores = self._scores(real, fake, penalised)
             loss = discriminator_loss(use.loss, real_scores, fake_scores)
             sums.add(loss_d=loss, d_real=real_scores.mean(), d_fake=fake_scores.mean())
             if penalised:
@@ -110,16 +127,25 @@ class Training(training.Trainable):
         self._apply("discriminator")
         return sums.means
 
+    def _scores(self, real: Tensor, fake: Tensor, penalised: bool) -> tuple[Tensor, Tensor]:
+        """Scores of real and generated images, in one pass where no penalty asks for more of the real ones."""
+        discriminator = self.fast[1]
+        if not penalised:
+            return discriminator(torch.cat([real, fake])).chunk(2)
+        with device.autocast(self.place, "fp32"):
+            return self.discriminator(real), discriminator(fake)
+
     def _update_generator(self, step: int) -> dict[str, Tensor]:
         use = self.settings
         first, regularised = self._path_length_turn(step)
+        generator, discriminator = (self.faces.generator, self.discriminator) if regularised else self.fast
         sums = _Sums(use.accumulation)
         self.discriminator.requires_grad_(False)
         for _ in range(use.accumulation):
             with device.autocast(self.place, "fp32" if regularised else use.precision):
                 styles = self._styles()
-                images = self.faces.generator(styles, self._noise(self.part))
-                scores = self.discriminator(augment(images, use.augment))
+                images = generator(styles, self._noise())
+                scores = discriminator(augment(images, use.augment))
             loss = generator_loss(use.loss, scores)
             sums.add(loss_g=loss)
             if regularised:
@@ -131,7 +157,8 @@ class Training(training.Trainable):
         self.discriminator.requires_grad_(True)
         self._apply("generator")
         if regularised:
-            self.path_length_mean.lerp_(sums.means["path_length"], 1.0 if first else 1 - use.path_length_decay)
+            length = parallel.mean(sums.means["path_length"])
+            self.path_length_mean.lerp_(length, 1.0 if first else 1 - use.path_length_decay)
         return sums.means
 
     @torch.no_grad()
@@ -152,13 +179,15 @@ class Training(training.Trainable):
             set_lr(self.optimizers[name], lr, step, use.steps, use.lr_decay)
 
     def _apply(self, name: str) -> None:
+        network = self.faces if name == "generator" else self.discriminator
+        parallel.average_gradients(network.parameters())
         self.optimizers[name].step()
         self.optimizers[name].zero_grad(set_to_none=True)
 
-    def _real(self) -> Tensor:
-        """A part of a batch of augmented training images, drawn with replacement."""
-        index = torch.randint(len(self.images), (self.part,), device=self.place)
-        return augment(device.take(self.images, index, low=0.0), self.settings.augment)
+    def _real(self, step: int, part: int) -> Tensor:
+        """A part of a batch of augmented training images."""
+        images, _ = self.feed.at(step, part)
+        return augment(device.to_float(images, low=0.0), self.settings.augment)
 
     def _styles(self) -> Tensor:
         """Styles (part, slots, latent_dim) of fresh latents, some of them mixed from two."""
@@ -166,19 +195,17 @@ class Training(training.Trainable):
 
     def _mixture(self) -> tuple[Tensor, Tensor, Tensor]:
         """Two latents (part, latent_dim) an image, and the first slot (part,) that takes its style from the second."""
-        slots = self.faces.generator.slots
-        cut = torch.randint(slots, (self.part,), device=self.place)
-        mixed = torch.rand(self.part, device=self.place) < self.settings.style_mixing
-        return self._latents(self.part), self._latents(self.part), torch.where(mixed, cut, slots)
+        slots, latent_dim = self.faces.generator.slots, self.faces.latent_dim
+        cut = parallel.randint(slots, self.part, device=self.place)
+        mixed = parallel.rand(self.part, device=self.place) < self.settings.style_mixing
+        z, other = (parallel.randn(self.part, latent_dim, device=self.place) for _ in range(2))
+        return z, other, torch.where(mixed, cut, slots)
 
-    def _latents(self, n: int) -> Tensor:
-        return torch.randn(n, self.faces.latent_dim, device=self.place)
-
-    def _noise(self, n: int) -> Tensor:
-        return torch.rand(n, self.faces.size, self.faces.size, device=self.place)
+    def _noise(self) -> Tensor:
+        return parallel.rand(self.part, self.faces.size, self.faces.size, device=self.place)
 
     def _direction(self) -> Tensor:
-        return torch.randn(self.part, 3, self.faces.size, self.faces.size, device=self.place)
+        return parallel.randn(self.part, 3, self.faces.size, self.faces.size, device=self.place)
 
 
 def ema_weight(form: str, decay: float, step: int) -> float | None:

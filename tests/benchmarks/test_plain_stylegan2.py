@@ -24,7 +24,8 @@ def ours() -> Training:
     often = {"penalty_interval": PENALTY, "path_length_interval": PATH_LENGTH, "path_length_start": 3}
     settings = schema.StyleGAN2Train(**paper | often | {"batch_size": 6, "accumulation": PARTS})
     images = np.random.default_rng(0).integers(0, 256, (10, 16, 16, 3), dtype=np.uint8)
-    model = Training(images, network, settings, 0, torch.device("cpu"))
+    how = schema.Training(resident_gb=1.0, compile=False, deterministic=False, sync_batch_norm=True)
+    model = Training(images, network, settings, how, 0, torch.device("cpu"))
     for parameter in [*model.faces.generator.parameters(), *model.discriminator.parameters()]:
         if parameter.dim() < 2 or parameter.shape[1] == 1:
             nn.init.normal_(parameter, 0.0, 0.2)
@@ -46,7 +47,7 @@ def steps(model: Training, form: plain.Training, numbers: list[int]) -> None:
         torch.manual_seed(step)
         model.update(step)
         torch.manual_seed(step)
-        form.discriminator_step([discriminator_part(model) for _ in range(PARTS)], step % PENALTY == 0)
+        form.discriminator_step([discriminator_part(model, step, part) for part in range(PARTS)], step % PENALTY == 0)
         regularised = step % PATH_LENGTH == 0
         form.generator_step([generator_part(model, regularised) for _ in range(PARTS)], regularised)
         if step == 2:

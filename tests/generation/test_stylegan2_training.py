@@ -40,6 +40,7 @@ SETTINGS = schema.StyleGAN2Train(
     precision="fp32",
     snapshots=2,
 )
+HOW = schema.Training(resident_gb=1.0, compile=False, deterministic=False, sync_batch_norm=True)
 REPORT, CLEAN = schema.Sampling(count=7, psi=0.7), schema.Sampling(count=60, psi=1.0)
 SAMPLE = schema.StyleGAN2Sample(mean_latents=20, report=REPORT, clean=CLEAN)
 
@@ -50,7 +51,7 @@ def faces(n: int = 10, size: int = 16) -> np.ndarray:
 
 def build(seed: int = 0, **changes: object) -> Training:
     settings = schema.StyleGAN2Train(**SETTINGS.model_dump() | changes)
-    return Training(faces(), NETWORK, settings, seed, torch.device("cpu"))
+    return Training(faces(), NETWORK, settings, HOW, seed, torch.device("cpu"))
 
 
 def trained(model: Training, folder: Path, steps: int = 6) -> training.Trained:
@@ -139,10 +140,10 @@ def test_the_gradient_of_parts_is_their_mean(network, monkeypatch) -> None:
     for accumulation in (1, 4):
         model = build(accumulation=accumulation, batch_size=4 * accumulation, augment=[], path_length_weight=0.0)
         torch.manual_seed(0)
-        real, styles, noise = model._real(), model._styles().detach(), model._noise(4)
-        monkeypatch.setattr(model, "_real", real.clone)
+        real, styles, noise = model._real(1, 0), model._styles().detach(), model._noise()
+        monkeypatch.setattr(model, "_real", lambda step, part, real=real: real.clone())
         monkeypatch.setattr(model, "_styles", lambda styles=styles: styles)
-        monkeypatch.setattr(model, "_noise", lambda n, noise=noise: noise)
+        monkeypatch.setattr(model, "_noise", lambda noise=noise: noise)
         monkeypatch.setattr(model, "_apply", lambda name: None)
         (model._update_generator if network == "generator" else model._update_discriminator)(4)
         trained = model.faces.generator if network == "generator" else model.discriminator
@@ -240,6 +241,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "stylegan2.network": NETWORK,
         "stylegan2.train": SETTINGS,
         "stylegan2.sample": SAMPLE,
+        "training": HOW,
     }
     monkeypatch.setattr(params, "read", lambda *keys: [values[key] for key in keys])
     save_arrays("data/prepared/orl.npz", train_images=faces())
