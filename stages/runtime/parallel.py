@@ -119,6 +119,8 @@ def synchronised(module: nn.Module) -> nn.Module:
     They are changed in place; parameters, buffers and their names stay. Alone nothing changes.
     """
     if world() > 1 and _settings["sync_batch_norm"]:
+        # No decorator, since it imports the compiler: a second that who trains nothing need not wait.
+        SynchronisedBatchNorm.forward = torch.compiler.disable(SynchronisedBatchNorm.forward)
         for part in module.modules():
             if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
                 # In place, so that whoever holds the module or its parameters already holds the same ones.
@@ -129,7 +131,6 @@ def synchronised(module: nn.Module) -> nn.Module:
 class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm whose statistics in training are those of all processes' images together, of which each has equally many."""
 
-    @torch.compiler.disable
     def forward(self, images: Tensor) -> Tensor:
         """The normalised (n, channels, ...), in the type they came in."""
         if not self.training:
