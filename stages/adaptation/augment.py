@@ -1,4 +1,5 @@
-"""Augmentation of source images, batched and on their device; random numbers come from torch's global generators."""
+"""Augmentation of source images, batched and on their device; random numbers come from torch's global generators, the same
+for any number of processes. Only the neighbours that `strong` puts beside a digit come from each process's own images."""
 
 import math
 from collections.abc import Callable
@@ -6,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from stages.runtime import parallel
 
 GREY = (0.299, 0.587, 0.114)
 
@@ -36,7 +39,7 @@ def strong(images: Tensor) -> Tensor:
     ink = _with_neighbours(ink)
     painted = _paint(ink)
     painted = _blend(F.avg_pool2d(painted, 3, 1, 1, count_include_pad=False), painted, _uniform(painted, 0, 1))
-    return _from_unit((painted + torch.randn_like(painted) * _uniform(painted, 0, 0.08)).clamp(0, 1))
+    return _from_unit((painted + parallel.randn(*painted.shape, device=painted.device) * _uniform(painted, 0, 0.08)).clamp(0, 1))
 
 
 def grey(images: Tensor) -> Tensor:
@@ -88,7 +91,7 @@ def _with_neighbours(ink: Tensor) -> Tensor:
     width = ink.shape[-1]
     for side, other in ((1, ink.roll(1, 0)), (-1, ink.roll(2, 0))):
         away = side * int(torch.randint(int(0.45 * width), int(0.7 * width), ()))
-        present = (torch.rand(len(ink), 1, 1, 1, device=ink.device) < 0.5).float()
+        present = (_uniform(ink, 0, 1) < 0.5).float()
         ink = torch.maximum(ink, _moved(other, away) * present)
     return ink
 
@@ -103,13 +106,13 @@ def _paint(ink: Tensor) -> Tensor:
     A quarter of the strokes get an outline in a third colour; colours are anything from grey to pure.
     """
     n, _, height, width = ink.shape
-    ground, stroke, outline = torch.rand(3, n, 3, 1, 1, device=ink.device)
+    ground, stroke, outline = parallel.rand(n, 3, 3, 1, 1, device=ink.device).unbind(1)
     contrast = grey(stroke - ground)
     wanted = _uniform(ink, 0.15, 0.8) * torch.where(contrast < 0, -1.0, 1.0)
     stroke = stroke + (wanted - contrast) * (contrast.abs() < wanted.abs())
     outline = torch.where(_uniform(ink, 0, 1) < 0.25, outline, ground)
     ground = ground + F.max_pool2d(ink, 3, 1, 1) * (outline - ground)
-    uneven = torch.randn(n, 3, 4, 4, device=ink.device) * _uniform(ink, 0, 0.15)
+    uneven = parallel.randn(n, 3, 4, 4, device=ink.device) * _uniform(ink, 0, 0.15)
     uneven = F.interpolate(uneven, size=(height, width), mode="bilinear", align_corners=False)
     painted = (ground + ink * (stroke - ground) + uneven).clamp(0, 1)
     return _blend(grey(painted), painted, _uniform(ink, 0, 1))
@@ -130,4 +133,4 @@ def _blend(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
 
 def _uniform(like: Tensor, low: float, high: float) -> Tensor:
     """One random number for each image, shape (n, 1, 1, 1)."""
-    return torch.rand(len(like), 1, 1, 1, device=like.device) * (high - low) + low
+    return parallel.rand(len(like), 1, 1, 1, device=like.device) * (high - low) + low

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits
 
 from stages.adaptation.method import Method, in_batches, named
 from stages.adaptation.networks import DSN
@@ -75,8 +73,9 @@ def stratified_pair(labels: dict[str, np.ndarray], points: int, seed: int) -> di
 
 def encode(model: Method, images: np.ndarray, labels: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, pd.DataFrame]:
     """Codes (len(index), 512) of the images at `index`, and a table of index, label and prediction."""
-    codes = in_batches(model.embed, images[index]).numpy()
-    predictions = in_batches(model.predict, images[index]).argmax(dim=1).numpy()
+    sampled = images[index]
+    codes = in_batches(model.embed, sampled).numpy()
+    predictions = in_batches(model.predict, sampled).argmax(dim=1).numpy()
     return codes, pd.DataFrame({"index": index, "label": labels[index], "prediction": predictions})
 
 
@@ -84,6 +83,10 @@ def layout(codes: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
     """Points (n, 2) of codes (n, 512) by t-SNE (van der Maaten and Hinton 2008), started from two principal components."""
     if perplexity >= len(codes):
         raise UserError(f"embedding.perplexity {perplexity} must be below the {len(codes)} points that there are")
+    # Here, since they take a second, which a wrong pair or missing weights need not wait for.
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
     # Threads add up in any order, and t-SNE turns the last digit into another picture: one thread gives the same every time.
     with threadpool_limits(1):
         return TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed).fit_transform(codes)

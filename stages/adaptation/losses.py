@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stages.runtime import parallel
+
 
 class _Reversal(torch.autograd.Function):
     @staticmethod
@@ -37,10 +39,11 @@ def domain_loss(domain_logits: Tensor, domain: int) -> Tensor:
 def scale_invariant_mse(images: Tensor, reconstructions: Tensor) -> Tensor:
     """Mean squared difference minus the squared mean difference (DSN, equation 5): an equal offset everywhere costs nothing.
 
-    Both means go over the whole batch, as in the implementation that the study names; the paper's goes over each image.
+    Both means go over the whole batch (of all processes), as in the implementation that the study names; the paper's goes over
+    each image.
     """
     difference = images - reconstructions
-    return difference.square().mean() - difference.mean().square()
+    return difference.square().mean() - (parallel.total(difference.mean()) / parallel.world()).square()
 
 
 def difference_loss(private: Tensor, shared: Tensor) -> Tensor:
@@ -49,7 +52,7 @@ def difference_loss(private: Tensor, shared: Tensor) -> Tensor:
     Every code is first divided by its own norm, through which no gradient flows. The paper's authors centre the codes over
     the batch as well; the implementation that the study names, followed here, does not.
     """
-    products = _normalized(private).T @ _normalized(shared)
+    products = parallel.total(_normalized(private).T @ _normalized(shared))
     return products.square().mean()
 
 

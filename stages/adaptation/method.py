@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from stages.runtime import device
+from stages.adaptation.networks import Decoder, Dropout, Encoder, Head
+from stages.runtime import device, parallel
+from stages.runtime.batches import Feed
 from stages.runtime.errors import UserError, not_among
 from stages.runtime.schema import Common, MethodName
 from stages.runtime.training import Trainable
@@ -20,29 +22,25 @@ METHODS = (*get_args(MethodName), "target_only")
 
 @dataclass
 class Batches:
-    """Training images on the device, from which each step draws with torch's global generator.
+    """Training images of both domains, and what they are made of in each step.
 
-    `images` (n, 28, 28, 3) uint8 with `labels` (n,) int64, and `target_images` (m, 28, 28, 3) uint8 without, or None for a
-    method that does without a target; `augment` is applied to the labelled images.
+    `source` gives images (size, 28, 28, 3) uint8, whose `labels` (n,) int64 lie on the device; `target` gives images without
+    labels, or is None for a method that does without a target; `augment` is applied to the labelled images.
     """
 
-    images: Tensor
+    source: Feed
     labels: Tensor
-    target_images: Tensor | None
-    size: int
+    target: Feed | None
     augment: Callable[[Tensor], Tensor]
 
-    def labelled(self) -> tuple[Tensor, Tensor]:
+    def labelled(self, step: int) -> tuple[Tensor, Tensor]:
         """Images (size, 3, 28, 28) in [-1, 1] and labels (size,)."""
-        index = self._draw(self.images)
-        return self.augment(device.take(self.images, index)), self.labels[index]
+        images, index = self.source.at(step)
+        return self.augment(device.to_float(images)), self.labels[index]
 
-    def target(self) -> Tensor:
-        """Unlabelled target images (size, 3, 28, 28) in [-1, 1]."""
-        return device.take(self.target_images, self._draw(self.target_images))
-
-    def _draw(self, images: Tensor) -> Tensor:
-        return torch.randint(len(images), (self.size,), device=images.device)
+    def unlabelled(self, step: int) -> Tensor:
+        """Target images (size, 3, 28, 28) in [-1, 1]."""
+        return device.to_float(self.target.at(step)[0])
 
 
 class Method(Trainable):
@@ -56,9 +54,17 @@ class Method(Trainable):
     common: Common
     settings: Any
 
-    def start(self, batches: Batches, common: Common, settings: Any) -> None:
+    def start(self, batches: Batches, common: Common, settings: Any, *, compiled: bool = False) -> None:
         """Take training data, the params of all methods and those of this one, and make the optimiser."""
         self.batches, self.common, self.settings = batches, common, settings
+        parallel.synchronised(self)
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.uniform = parallel.rand
+        if compiled:
+            for module in self.modules():
+                if isinstance(module, (Encoder, Decoder, Head)):
+                    module.compile()
         betas = (common.beta1, common.beta2)
         self.optimizers = {
             "adam": Adam(self.parameters(), common.lr, betas, weight_decay=getattr(settings, "weight_decay", 0.0), fused=True)
@@ -87,13 +93,14 @@ class Method(Trainable):
 
     def autocast(self) -> torch.autocast:
         """The context of forward passes in training, in the precision of the params."""
-        return device.autocast(self.batches.images.device, self.common.precision)
+        return device.autocast(self.batches.labels.device, self.common.precision)
 
     def descend(self, loss: Tensor) -> None:
         """One step of the optimiser down the gradient of `loss`."""
         optimizer = self.optimizers["adam"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        parallel.average_gradients(self.parameters())
         optimizer.step()
 
     @torch.no_grad()
@@ -114,8 +121,10 @@ def named(name: str) -> type[Method]:
 
 
 def in_batches(function: Callable[[Tensor], Tensor], images: np.ndarray, size: int = 100) -> Tensor:
-    """`function` (a method's predict or embed) of all images (n, 28, 28, 3) uint8, on the CPU, in order."""
+    """`function` (a method's predict or embed) of all images (n, 28, 28, 3) uint8, on the CPU, in order.
+
+    No more than `size` images are in memory at a time, whatever a memory map holds.
+    """
     where = device.pick()
-    resident = device.resident(images, where)
-    parts = torch.arange(len(images), device=where).split(size)
-    return torch.cat([function(device.take(resident, part)).cpu() for part in parts])
+    parts = (device.resident(images[first : first + size], where) for first in range(0, len(images), size))
+    return torch.cat([function(device.to_float(part)).cpu() for part in parts])

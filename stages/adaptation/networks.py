@@ -1,10 +1,33 @@
 """The networks of DANN (Ganin et al. 2016) and DSN (Bousmalis et al. 2016) for 28x28 colour digits."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stages.adaptation.domainwise import convolved, normalised
 
 CODE = 512
 HIDDEN = 100
+
+
+class Dropout(nn.Dropout):
+    """Dropout (Srivastava et al. 2014) of single codes (n, channels), or of whole channels of features (n, channels, ...).
+
+    `uniform` draws the numbers (n, channels) that decide; trainings in several processes replace it.
+    """
+
+    uniform: Callable[..., Tensor] = staticmethod(torch.rand)
+
+    def forward(self, features: Tensor, domains: int = 1) -> Tensor:
+        """The features, dropped out one domain after the other where the batch consists of several."""
+        if not self.training or self.p == 0:
+            return features
+        count, channels = len(features) // domains, features.shape[1]
+        drawn = [self.uniform(count, channels, device=features.device) for _ in range(domains)]
+        kept = (torch.cat(drawn) >= self.p).to(features.dtype) / (1 - self.p)
+        return features * kept.view(*kept.shape, *[1] * (features.dim() - 2))
 
 
 class Encoder(nn.Sequential):
@@ -18,15 +41,26 @@ class Encoder(nn.Sequential):
             nn.ReLU(),
             nn.Conv2d(64, 50, 5),
             nn.BatchNorm2d(50),
-            nn.Dropout2d(0.5),
+            Dropout(0.5),
             nn.MaxPool2d(2),
             nn.ReLU(),
             nn.Flatten(),
             nn.Linear(50 * 4 * 4, CODE),
             nn.BatchNorm1d(CODE),
-            nn.Dropout(0.5),
+            Dropout(0.5),
             nn.ReLU(),
         )
+
+    def forward(self, images: Tensor, domains: int = 1) -> Tensor:
+        """The codes; in training batch norm sees each of the `domains` equal parts of the batch by itself.
+
+        The layers in their order, but for dropout of whole channels, which may as well come after pooling and ReLU.
+        """
+        convolution, norm, _, _, second, second_norm, drop_channels, _, _, _, linear, code_norm, drop, _ = self
+        features = convolved(convolution, norm, images, domains)
+        features = drop_channels(convolved(second, second_norm, features, domains), domains)
+        codes = linear(features.flatten(1))
+        return F.relu(drop(normalised(code_norm, codes, domains), domains), inplace=True)
 
 
 class Head(nn.Sequential):
@@ -35,9 +69,10 @@ class Head(nn.Sequential):
     def __init__(self, classes: int) -> None:
         super().__init__(nn.Linear(CODE, HIDDEN), nn.BatchNorm1d(HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, classes))
 
-    def forward(self, codes: Tensor) -> Tensor:
-        """Logits as float32 also under autocast: their losses need the digits."""
-        return super().forward(codes).float()
+    def forward(self, codes: Tensor, domains: int = 1) -> Tensor:
+        """Logits as float32 also under autocast: their losses need the digits. For `domains` see Encoder."""
+        hidden, norm, _, last = self
+        return last(F.relu(normalised(norm, hidden(codes), domains), inplace=True)).float()
 
 
 class Decoder(nn.Sequential):
@@ -55,9 +90,12 @@ class Decoder(nn.Sequential):
             nn.Tanh(),
         )
 
-    def forward(self, codes: Tensor) -> Tensor:
-        """Images as float32 also under autocast."""
-        return super().forward(codes).float()
+    def forward(self, codes: Tensor, domains: int = 1) -> Tensor:
+        """Images as float32 also under autocast. For `domains` see Encoder."""
+        features = codes
+        for layer in self:
+            features = normalised(layer, features, domains) if isinstance(layer, nn.BatchNorm2d) else layer(features)
+        return features.float()
 
 
 class DANN(nn.Module):
@@ -95,4 +133,4 @@ def initialize(module: nn.Module) -> None:
 
 
 def _widened(channels: int, out: int, kernel: int, stride: int = 1, padding: int = 0) -> list[nn.Module]:
-    return [nn.ConvTranspose2d(channels, out, kernel, stride, padding, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+    return [nn.ConvTranspose2d(channels, out, kernel, stride, padding, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)]

@@ -8,10 +8,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from stages.adaptation import augment
 from stages.adaptation.method import Batches, named
-from stages.runtime import device, params
+from stages.runtime import device, parallel, params
+from stages.runtime.batches import Feed
 from stages.runtime.images import load_digits, load_unlabelled_digits
 from stages.runtime.resume import ResumeState
 from stages.runtime.seeding import seed_step
@@ -22,18 +24,21 @@ from stages.runtime.weights import save_weights
 
 def main(pair: str, method: str, seed: int) -> None:
     kind = named(method)
-    shared = ["adaptation.common", f"adaptation.{method}"]
+    shared = ["training", "adaptation.common", f"adaptation.{method}"]
     if method == "target_only":
-        [common, settings], source_augment = params.read(*shared), "none"
+        [training, common, settings], source_augment = params.read(*shared), "none"
     else:
-        common, settings, source_augment = params.read(*shared, f"adaptation.pairs.{pair}.source_augment")
+        training, common, settings, source_augment = params.read(*shared, f"adaptation.pairs.{pair}.source_augment")
     name = f"{pair}-{method}-{seed}"
     path, arrays = load_training(pair, method)
 
-    state = ResumeState(name, [common, settings, source_augment, seed], [path])
+    place = parallel.start(training)
+    decisive = training.model_dump(exclude={"resident_gb"})
+    state = ResumeState(name, [decisive, common, settings, source_augment, seed], [path])
     seed_step(seed, "init")
-    model = device.place(kind(), device.pick())
-    model.start(make_batches(*arrays, common.batch_size, source_augment), common, settings)
+    model = device.place(kind(), place)
+    batches = make_batches(*arrays, common.batch_size, source_augment, seed, place, training.resident_gb)
+    model.start(batches, common, settings, compiled=training.compile)
     trained = train(
         model,
         run=name,
@@ -43,6 +48,8 @@ def main(pair: str, method: str, seed: int) -> None:
         snapshots=common.snapshots,
         state=state,
     )
+    if trained is None:
+        return
 
     write_outputs(name, model.state_dict(), trained)
     state.clear()
@@ -59,14 +66,27 @@ def load_training(pair: str, method: str) -> tuple[Path, list[np.ndarray | None]
     return path, [*load_digits(path, "source"), target]
 
 
-def make_batches(images: np.ndarray, labels: np.ndarray, target: np.ndarray | None, size: int, source_augment: str) -> Batches:
-    """The arrays on the device."""
-    where = device.pick()
+def make_batches(
+    images: np.ndarray,
+    labels: np.ndarray,
+    target: np.ndarray | None,
+    batch_size: int,
+    source_augment: str,
+    seed: int,
+    place: torch.device,
+    resident_gb: float,
+) -> Batches:
+    """This process's batches of the arrays, of whose images no more than `resident_gb` lie on the device."""
+    size = parallel.share(batch_size, "adaptation.common.batch_size")
+
+    def feed(name: str, from_images: np.ndarray) -> Feed:
+        share = resident_gb * from_images.nbytes / (images.nbytes + (0 if target is None else target.nbytes))
+        return Feed(from_images, size, seed=seed, name=name, place=place, resident_gb=share)
+
     return Batches(
-        images=device.resident(images, where),
-        labels=device.resident(labels, where),
-        target_images=None if target is None else device.resident(target, where),
-        size=size,
+        source=feed("source", images),
+        labels=torch.from_numpy(labels).to(place),
+        target=None if target is None else feed("target", target),
         augment=augment.named(source_augment),
     )
 

@@ -15,7 +15,8 @@ class Feed:
     """Random batches of `images` uint8 (n, height, width, channels), an array or a memory map.
 
     Images of no more than `resident_gb` lie on the device `place` as one tensor. Larger ones stay where they are, and a thread
-    gathers the batch that comes next. A step has `parts` batches of `size` images for this process each.
+    gathers the batch that comes next. A step has `parts` batches of `size` images for this process each. Where `rows` are given,
+    only these images are drawn.
     """
 
     def __init__(
@@ -28,15 +29,17 @@ class Feed:
         place: torch.device,
         resident_gb: float,
         parts: int = 1,
+        rows: np.ndarray | None = None,
     ) -> None:
         self.images, self.size, self.seed, self.name, self.place, self.parts = images, size, seed, name, place, parts
+        self.rows = rows
         self.resident = device.resident(images, place) if images.nbytes <= resident_gb * 1e9 else None
         self._thread = ThreadPoolExecutor(1, f"feed {name}") if self.resident is None else None
         self._ahead = _Ahead(images) if self._thread else None
         self._next: tuple[tuple[int, int], Future] | None = None
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.images if self.rows is None else self.rows)
 
     def at(self, step: int, part: int = 0) -> tuple[Tensor, Tensor]:
         """Images uint8 (size, height, width, channels) and their index (size,) int64 of a part of a step, on the device.
@@ -57,7 +60,8 @@ class Feed:
     def _index(self, step: int, part: int) -> np.ndarray:
         size, first = self.size, self.size * parallel.rank()
         generator = numpy_generator(self.seed, self.name, step, part)
-        return generator.integers(len(self.images), size=parallel.world() * size)[first : first + size]
+        drawn = generator.integers(len(self), size=parallel.world() * size)[first : first + size]
+        return drawn if self.rows is None else self.rows[drawn]
 
     def _gather(self, step: int, part: int) -> tuple[Tensor, Tensor]:
         """The batch in memory, page-locked where there is a GPU, so that its copy does not hold up the step."""

@@ -1,5 +1,7 @@
 """Where training runs and in which precision."""
 
+import ctypes
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +11,9 @@ from torch import Tensor, nn
 
 from stages.runtime.interruption import say
 
+# Of glibc's malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
 CPU_FLAGS = Path("/proc/cpuinfo")
 # Images read at a time.
 BLOCK = 4096
@@ -17,6 +22,18 @@ BLOCK = 4096
 def pick() -> torch.device:
     """The first GPU if there is one, else the CPU. Never part of a stage's command: results belong to the params."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what one step frees, for the next one to use.
+
+    By default glibc gives large blocks back to the system and gets them again page by page, each cleared first: a tenth to a
+    fifth of the time of a small network's step. C libraries without these settings stay as they are.
+    """
+    with suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

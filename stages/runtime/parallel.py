@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from stages.runtime import device
 from stages.runtime.errors import UserError
 from stages.runtime.processes import meet, met, rank, reduce, wanted, world
 from stages.runtime.schema import Training
@@ -27,6 +28,7 @@ def start(training: Training) -> torch.device:
     Raises UserError where DEVICES is no number or asks for more GPUs than there are.
     """
     _settings["sync_batch_norm"] = training.sync_batch_norm
+    device.keep_freed_memory()
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if met() and place.type == "cuda":
         place = torch.device("cuda", torch.cuda.current_device())

@@ -1,5 +1,6 @@
 """Every method behaves the same way from outside, and learns as its paper says inside."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -7,6 +8,7 @@ from torch.nn import functional as F
 from stages.adaptation import augment, losses
 from stages.adaptation.method import METHODS, Batches, in_batches, named
 from stages.runtime import schema
+from stages.runtime.batches import Feed
 from stages.runtime.errors import UserError
 from stages.runtime.resume import ResumeState
 from stages.runtime.seeding import seed_step
@@ -43,14 +45,18 @@ def images(n, seed):
     pictures = torch.randint(0, 80, (n, 28, 28, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
     for index, picture in enumerate(pictures):
         picture[:, 2 * (index % 10) + 2 : 2 * (index % 10) + 6] = 255
-    return pictures
+    return pictures.numpy()
+
+
+def feed(pictures, name):
+    return Feed(pictures, 4, seed=0, name=name, place=torch.device("cpu"), resident_gb=1.0)
 
 
 def make(name, seed=0, **changes):
     seed_step(seed, "init")
     model = named(name)()
-    target = images(20, 2) if name in ("dann", "dsn") else None
-    batches = Batches(images(20, 1), torch.arange(20) % 10, target, 4, augment.named("none"))
+    target = feed(images(20, 2), "target") if name in ("dann", "dsn") else None
+    batches = Batches(feed(images(20, 1), "source"), torch.arange(20) % 10, target, augment.named("none"))
     model.start(batches, COMMON, SETTINGS[name].model_copy(update=changes))
     return model
 
@@ -104,7 +110,9 @@ def test_an_update_changes_every_parameter(name):
 def test_updates_learn_a_tiny_training_set(name):
     torch.manual_seed(0)
     model = make(name)
-    model.batches.size = 10
+    model.batches.source.size = 10
+    if model.batches.target is not None:
+        model.batches.target.size = 10
     class_losses = []
     for step in range(1, 26):
         seed_step(0, step)
@@ -171,18 +179,21 @@ def test_history_names_the_losses_first_and_always_the_same(name, tmp_path):
 @every_method
 def test_scoring_in_batches_of_any_size_keeps_the_order(name):
     model = make(name)
-    pictures = images(7, 3).numpy()
+    pictures = images(7, 3)
     torch.testing.assert_close(in_batches(model.predict, pictures, 3), in_batches(model.predict, pictures, 7))
 
 
 @pytest.mark.parametrize("name", ["dann", "dsn"])
 def test_batch_norm_sees_source_and_target_one_after_the_other(name):
-    model = make(name)
-    encoder = model.network.encoder if name == "dann" else model.network.shared
-    sizes = []
-    encoder.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    model, expected = make(name), make(name)
+    seed_step(0, 1)
     model.update(1)
-    assert sizes == [4, 4]
+    encoders = [one.network.encoder if name == "dann" else one.network.shared for one in (model, expected)]
+    for pictures in (expected.batches.labelled(1)[0], expected.batches.unlabelled(1)):
+        encoders[1](pictures)
+    ours, theirs = (dict(encoder[1].named_buffers()) for encoder in encoders)
+    assert all(torch.allclose(ours[key], theirs[key], rtol=1e-5, atol=1e-6) for key in theirs)
+    assert ours["num_batches_tracked"] == 2
 
 
 def test_dann_records_the_lambda_of_its_step():
@@ -196,10 +207,10 @@ def test_dann_records_the_lambda_of_its_step():
 def test_both_domains_reach_the_domain_head_with_reversed_gradients(name, monkeypatch):
     reversals, domains = [], []
     reverse, loss = losses.reverse_gradient, losses.domain_loss
-    monkeypatch.setattr(losses, "reverse_gradient", lambda codes, by: reversals.append(by) or reverse(codes, by))
+    monkeypatch.setattr(losses, "reverse_gradient", lambda codes, by: reversals.append((len(codes), by)) or reverse(codes, by))
     monkeypatch.setattr(losses, "domain_loss", lambda logits, domain: domains.append(domain) or loss(logits, domain))
     strength = make(name).update(2)["lambda"].item()
-    assert reversals == pytest.approx([strength, strength]) and strength > 0
+    assert reversals == [(8, pytest.approx(strength))] and strength > 0
     assert domains == [0, 1]
 
 
@@ -257,7 +268,7 @@ def test_source_only_is_a_cross_entropy_of_its_batch():
     torch.manual_seed(3)
     expected = make("source_only").eval()
     torch.manual_seed(3)
-    pictures, labels = expected.batches.labelled()
+    pictures, labels = expected.batches.labelled(1)
     torch.testing.assert_close(values["class_loss"], F.cross_entropy(expected(pictures), labels).detach())
 
 
@@ -281,7 +292,7 @@ def test_with_a_lambda_a_step_is_dann_s_without_its_target_terms(monkeypatch):
     seed_step(0, 2)
     values = model.update(2)
     seed_step(0, 2)
-    pictures, labels = dann.batches.labelled()
+    pictures, labels = dann.batches.labelled(2)
     codes = dann.encode(pictures)
     class_loss = F.cross_entropy(dann.network.class_head(codes), labels)
     domain_loss = F.cross_entropy(dann.network.domain_head(codes), torch.zeros(4, dtype=torch.long))
@@ -321,16 +332,22 @@ def test_a_resumed_training_with_a_domain_head_equals_an_uninterrupted_one(monke
 
 
 def test_the_bound_learns_from_the_same_part_of_the_target_with_every_seed():
-    parts = [make("target_only", seed, share=0.75).batches for seed in (0, 1)]
-    everything = make("target_only").batches
-    assert torch.equal(everything.images, images(20, 1)) and torch.equal(everything.labels, torch.arange(20) % 10)
-    for batches in parts:
-        assert len(batches.images) == len(batches.labels) == 15
-        assert torch.equal(batches.images, parts[0].images)
-        places = [next(i for i, one in enumerate(everything.images) if torch.equal(one, image)) for image in batches.images]
-        assert places == sorted(set(places)) != list(range(15))
-        assert torch.equal(batches.labels, everything.labels[places])
-    assert len(make("target_only", share=0.001).batches.images) == 1
+    feeds = [make("target_only", seed, share=0.75).batches.source for seed in (0, 1)]
+    assert len(make("target_only").batches.source) == 20
+    for one in feeds:
+        assert len(one) == 15
+        assert np.array_equal(one.rows, feeds[0].rows)
+        assert one.rows.tolist() == sorted(set(one.rows.tolist()))
+        drawn = torch.cat([one.at(step)[1] for step in range(1, 60)])
+        assert set(drawn.tolist()) == set(one.rows.tolist())
+    assert len(make("target_only", share=0.001).batches.source) == 1
+
+
+def test_the_bound_s_part_keeps_its_labels():
+    batches = make("target_only", share=0.5).batches
+    pictures, labels = batches.labelled(1)
+    bars = ((pictures + 1) * 127.5).round()[:, 0].eq(255).all(dim=1).int().argmax(dim=1)
+    assert torch.equal(bars, 2 * labels + 2)
 
 
 @pytest.mark.parametrize("name", ["images", "common", "no_such", "../dann"])

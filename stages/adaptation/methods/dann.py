@@ -26,15 +26,14 @@ class Method(method.Method):
 
     def update(self, step: int) -> dict[str, Tensor]:
         strength = losses.reversal_strength(min(step / self.settings.lambda_steps, 1.0))
-        images, labels = self.batches.labelled()
-        target_images = self.batches.target()
+        images, labels = self.batches.labelled(step)
+        target_images = self.batches.unlabelled(step)
         network = self.network
         with self.autocast():
-            codes = network.encoder(images)
-            logits = network.class_head(codes)
-            source_domain = network.domain_head(losses.reverse_gradient(codes, strength))
-            target_codes = network.encoder(target_images)
-            target_domain = network.domain_head(losses.reverse_gradient(target_codes, strength))
+            codes = network.encoder(torch.cat([images, target_images]), domains=2)
+            logits = network.class_head(codes[: len(images)])
+            domain_logits = network.domain_head(losses.reverse_gradient(codes, strength), domains=2)
+        source_domain, target_domain = domain_logits.chunk(2)
         class_loss = F.cross_entropy(logits, labels)
         domain_loss = losses.domain_loss(source_domain, 0) + losses.domain_loss(target_domain, 1)
         self.descend(class_loss + domain_loss)

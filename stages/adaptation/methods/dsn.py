@@ -29,16 +29,18 @@ class Method(method.Method):
     def update(self, step: int) -> dict[str, Tensor]:
         settings, network = self.settings, self.network
         strength = self.strength(step)
-        images, labels = self.batches.labelled()
-        target_images = self.batches.target()
+        images, labels = self.batches.labelled(step)
+        target_images = self.batches.unlabelled(step)
         with self.autocast():
-            shared, reconstruction, difference = self._separate(images, network.private_source)
-            target_shared, target_reconstruction, target_difference = self._separate(target_images, network.private_target)
-            logits = network.class_head(shared)
-            similarity = self._similarity(shared, target_shared, strength)
+            both = torch.cat([images, target_images])
+            shared = network.shared(both, domains=2)
+            private = torch.cat([network.private_source(images), network.private_target(target_images)])
+            reconstructions = network.decoder(shared + private, domains=2)
+            logits = network.class_head(shared[: len(images)])
+            similarity = self._similarity(shared, strength)
         class_loss = F.cross_entropy(logits, labels)
-        reconstruction = reconstruction + target_reconstruction
-        difference = difference + target_difference
+        reconstruction = sum(map(losses.scale_invariant_mse, both.chunk(2), reconstructions.chunk(2)))
+        difference = sum(map(losses.difference_loss, private.chunk(2), shared.chunk(2)))
         self.optimizers["adam"].param_groups[0]["lr"] = self.lr(step)
         self.descend(
             class_loss
@@ -66,18 +68,9 @@ class Method(method.Method):
         """The learning rate of a step: continuous exponential decay."""
         return self.common.lr * self.settings.lr_decay ** (step / self.settings.lr_decay_steps)
 
-    def _separate(self, images: Tensor, private_encoder: torch.nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-        """Shared codes of one domain's images (n, 512), and its reconstruction and difference losses."""
-        shared, private = self.network.shared(images), private_encoder(images)
-        reconstruction = self.network.decoder(shared + private)
-        with torch.autocast(images.device.type, enabled=False):
-            difference = losses.difference_loss(private, shared)
-        return shared, losses.scale_invariant_mse(images, reconstruction), difference
-
-    def _similarity(self, shared: Tensor, target_shared: Tensor, strength: float | None) -> Tensor:
+    def _similarity(self, shared: Tensor, strength: float | None) -> Tensor:
         """Sum of both domains' losses; 0 before it starts, when the domain head neither learns nor gathers statistics."""
         if strength is None:
             return torch.zeros((), device=shared.device)
-        source_domain = self.network.domain_head(losses.reverse_gradient(shared, strength))
-        target_domain = self.network.domain_head(losses.reverse_gradient(target_shared, strength))
-        return losses.domain_loss(source_domain, 0) + losses.domain_loss(target_domain, 1)
+        logits = self.network.domain_head(losses.reverse_gradient(shared, strength), domains=2)
+        return sum(losses.domain_loss(part, domain) for domain, part in enumerate(logits.chunk(2)))

@@ -29,10 +29,10 @@ class Method(method.Method):
         self.class_head = Head(10)
         self.register_module("domain_head", None)
 
-    def start(self, batches: method.Batches, common: Common, settings: SourceOnly) -> None:
+    def start(self, batches: method.Batches, common: Common, settings: SourceOnly, *, compiled: bool = False) -> None:
         if settings.lambda_steps is not None:
             self._add_domain_head()
-        super().start(batches, common, settings)
+        super().start(batches, common, settings, compiled=compiled)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
         """Weights of either kind: only those that a domain loss helped to make hold a domain head."""
@@ -47,7 +47,7 @@ class Method(method.Method):
         return self.class_head(self.encoder(images))
 
     def update(self, step: int) -> dict[str, Tensor]:
-        images, labels = self.batches.labelled()
+        images, labels = self.batches.labelled(step)
         with self.autocast():
             codes = self.encoder(images)
             logits = self.class_head(codes)

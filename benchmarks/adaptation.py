@@ -1,0 +1,182 @@
+"""How fast DANN and DSN train, beside their plain forms: `python -m benchmarks.adaptation`.
+
+Plain is benchmarks/plain_adaptation.py on PNG files, with the number of DataLoader workers that suits it best, and once more
+without its loader, on a batch in memory: what is left between the two is the loader's. Ours is a step of the pipeline's
+training with the settings of params.yaml, once per precision. Each form has a process of its own, as in real life, and they
+take turns.
+"""
+
+import multiprocessing
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch.profiler import profile
+
+from benchmarks import plain_adaptation as plain
+from benchmarks.common import duration, flops_of, interleaved, machine, peak_flops, peak_line, ratio_line
+from stages.adaptation.method import named
+from stages.adaptation.train import make_batches
+from stages.runtime import device, parallel, params
+from stages.runtime.images import load_digits, load_unlabelled_digits
+from stages.runtime.seeding import seed_step
+
+METHODS = ("dann", "dsn")
+IMAGES, WORKERS, ROUNDS, STEPS = 4096, (1, 2, 3, 4), 5, 20
+# DSN's similarity loss begins at a step of its own; from this one on every loss is there.
+FIRST = 1000
+PARTS = {
+    "convolutions": ("conv",),
+    "batch norm and pooling": ("batch_norm", "max_pool", "PoolNormalise", "fill_"),
+    "linear layers": ("addmm", "aten::mm"),
+    "Adam": ("adam", "Adam", "Optimizer"),
+    "copies between types and layouts": ("copy_", "cat"),
+    "random numbers": ("rand", "uniform_", "bernoulli"),
+}
+
+
+def main() -> None:
+    print(machine(), flush=True)
+    arrays = pictures()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        plain.write_digits(folder / "source", *arrays[:2])
+        plain.write_digits(folder / "target", arrays[2], np.zeros(len(arrays[2]), np.int64))
+        peaks = {"fp32": peak_flops(torch.float32), "bf16": peak_flops(torch.bfloat16)}
+        for method in METHODS:
+            report(method, folder, arrays, peaks)
+
+
+def pictures() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Source images, their labels and target images: those of the first pair that was prepared, else noise."""
+    for path in sorted(Path("data/pairs").glob("*/train.npz")):
+        (images, labels), target = load_digits(path, "source"), load_unlabelled_digits(path, "target")
+        return np.array(images[:IMAGES]), labels[:IMAGES], np.array(target[:IMAGES])
+    generator = np.random.default_rng(0)
+    source, target = generator.integers(0, 256, (2, IMAGES, 28, 28, 3), dtype=np.uint8)
+    return source, generator.integers(0, 10, IMAGES), target
+
+
+def report(method: str, folder: Path, arrays: tuple, peaks: dict[str, float]) -> None:
+    """Print how many times faster each precision is, images a second, share of the peak, and where the time goes."""
+    workers = best_workers(method, folder)
+    arguments = {
+        "plain": (plain_steps, method, folder, workers),
+        "no loader": (plain_steps, method, folder, None),
+        "fp32": (our_steps, method, arrays, "fp32"),
+        "bf16": (our_steps, method, arrays, "bf16"),
+    }
+    with processes(arguments) as forms:
+        seconds = {name: [one / STEPS for one in values] for name, values in interleaved(forms, rounds=ROUNDS, repeats=1).items()}
+    label, size = method.upper(), params.read("adaptation.common")[0].batch_size
+    print(f"\n{label}, {size} + {size} images a step; the plain form's loaders have {workers} workers each")
+    for precision in ("fp32", "bf16"):
+        print(ratio_line(f"{label} step in {precision}", seconds["plain"], seconds[precision]))
+        print(ratio_line(f"  beside the plain form without its loader ({precision})", seconds["no loader"], seconds[precision]))
+    step = our_steps(method, arrays, "fp32")
+    flops = flops_of(step)
+    for precision in ("fp32", "bf16"):
+        typical = median(seconds[precision])
+        print(f"  {precision}: {2 * size / typical:.0f} images/s; {peak_line('share', flops, typical, peaks[precision])}")
+        if flops / typical < 0.3 * peaks[precision]:
+            print(f"    {by_part(our_steps(method, arrays, precision))}", flush=True)
+
+
+def best_workers(method: str, folder: Path) -> int:
+    """The number of workers of each loader with which the plain form is fastest."""
+    arguments = {str(count): (plain_steps, method, folder, count) for count in WORKERS}
+    with processes(arguments) as forms:
+        seconds = interleaved(forms, rounds=2, repeats=1)
+    print(f"{method.upper()} plain by workers: " + ", ".join(f"{n} {duration(min(s) / STEPS)}" for n, s in seconds.items()))
+    return int(min(seconds, key=lambda name: min(seconds[name])))
+
+
+def plain_steps(method: str, folder: Path, workers: int | None) -> Callable[[], Any]:
+    """The plain form's next step, on batches of its loaders, or always the same one where there are no `workers`."""
+    [common, settings] = params.read("adaptation.common", f"adaptation.{method}")
+    source, target = (plain.endless(folder / name, common.batch_size, workers or 0) for name in ("source", "target"))
+    if method == "dann":
+        training = plain.TrainDANN(plain.DANN(), settings.lambda_steps)
+    else:
+        training = plain.TrainDSN(plain.DSN(), settings.lambda_steps, settings.similarity_start)
+    steps, batch = iter(range(FIRST, 10**9)), (next(source), next(target))
+
+    def step() -> None:
+        (images, labels), (target_images, _) = batch if workers is None else (next(source), next(target))
+        training.step(next(steps), images, labels, target_images)
+
+    return step
+
+
+def our_steps(method: str, arrays: tuple, precision: str) -> Callable[[], Any]:
+    """The pipeline's next step, as its training loop calls it, without augmentation."""
+    [training, common, settings] = params.read("training", "adaptation.common", f"adaptation.{method}")
+    place = parallel.start(training)
+    seed_step(0, "init")
+    model = device.place(named(method)(), place)
+    batches = make_batches(*arrays, common.batch_size, "none", 0, place, training.resident_gb)
+    model.start(batches, common.model_copy(update={"precision": precision}), settings, compiled=training.compile)
+    steps = iter(range(FIRST, 10**9))
+
+    def step() -> None:
+        number = next(steps)
+        seed_step(0, number)
+        model.update(number)
+
+    return step
+
+
+@contextmanager
+def processes(arguments: dict[str, tuple]) -> Iterator[dict[str, Callable[[], None]]]:
+    """A process for each form, made there by a function with these arguments; a call does STEPS steps."""
+    context = multiprocessing.get_context("spawn")
+    ends, running = {}, []
+    for name, (make, *rest) in arguments.items():
+        ends[name], theirs = context.Pipe()
+        running.append(context.Process(target=_serve, args=(theirs, make, rest)))
+        running[-1].start()
+        theirs.close()
+    try:
+        yield {name: lambda end=end: (end.send(STEPS), end.recv()) for name, end in ends.items()}
+    finally:
+        for end in ends.values():
+            end.close()
+        for process in running:
+            process.join()
+
+
+def _serve(connection: Connection, make: Callable[..., Callable[[], Any]], arguments: list) -> None:
+    step = make(*arguments)
+    while True:
+        try:
+            count = connection.recv()
+        except EOFError:
+            return
+        for _ in range(count):
+            step()
+        connection.send(None)
+
+
+def by_part(step: Callable[[], Any]) -> str:
+    """The share of each part of a step's time on the processor, the largest first."""
+    for _ in range(3):
+        step()
+    with profile() as measured:
+        for _ in range(STEPS):
+            step()
+    times = dict.fromkeys([*PARTS, "everything else"], 0.0)
+    for event in measured.key_averages():
+        fits = (part for part, words in PARTS.items() if any(word in event.key for word in words))
+        times[next(fits, "everything else")] += event.self_cpu_time_total
+    whole = sum(times.values())
+    return ", ".join(f"{part} {100 * time / whole:.0f} %" for part, time in sorted(times.items(), key=lambda one: -one[1]))
+
+
+if __name__ == "__main__":
+    main()
