@@ -68,7 +68,7 @@ def _stylegan2(params: schema.StyleGAN2, images: int, toy: bool) -> Trainer:
 
     def make(place: torch.device, precision: str, training: schema.Training) -> Trainable:
         pictures, _ = digits(images, side)
-        return StyleGAN2Training(pictures, network, settings.model_copy(update={"precision": precision}), 0, place)
+        return StyleGAN2Training(pictures, network, settings.model_copy(update={"precision": precision}), training, 0, place)
 
     return Trainer(
         name="StyleGAN2",
@@ -108,8 +108,8 @@ def _adaptation(params: schema.Adaptation, name: str, images: int, toy: bool) ->
     def make(place: torch.device, precision: str, training: schema.Training) -> Trainable:
         seed_step(0, "init")
         model: Any = device.place(method.named(name)(), place)
-        batches = make_batches(*digits(images), target, common.batch_size, "none")
-        model.start(batches, common.model_copy(update={"precision": precision}), settings)
+        batches = make_batches(*digits(images), target, common.batch_size, "none", 0, place, training.resident_gb)
+        model.start(batches, common.model_copy(update={"precision": precision}), settings, compiled=training.compile)
         return model
 
     seen = common.batch_size * (1 if target is None else 2)
