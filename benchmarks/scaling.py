@@ -99,7 +99,7 @@ def line(row: Row, seconds: list[float]) -> str:
 def blending(count: int) -> Callable[[], object]:
     photos = [digits(1, 200)[0][0]]
     grey = digits(count)[0][..., 0]
-    return lambda: mnistm.blend(grey, photos, numpy_generator(0))
+    return lambda: list(mnistm.blend(grey, photos, numpy_generator(0)))
 
 
 def holding_out(classes: int) -> Callable[[], object]:
