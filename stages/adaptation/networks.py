@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from stages.adaptation.domainwise import convolved, normalised
 
@@ -94,7 +95,7 @@ class Decoder(nn.Sequential):
         """Images as float32 also under autocast. For `domains` see Encoder."""
         features = codes
         for layer in self:
-            features = normalised(layer, features, domains) if isinstance(layer, nn.BatchNorm2d) else layer(features)
+            features = normalised(layer, features, domains) if isinstance(layer, _BatchNorm) else layer(features)
         return features.float()
 
 

@@ -26,7 +26,7 @@ WITH_TORCH = {
     "adaptation.describe": set(),
     "adaptation.train": set(),
     "adaptation.evaluate": set(),
-    "adaptation.embed": {"pandas", "scipy", "sklearn"},
+    "adaptation.embed": {"pandas"},
     "evaluation.describe": set(),
     "evaluation.train_judge": set(),
     "evaluation.statistics": {"scipy"},
