@@ -25,8 +25,8 @@ from stages.runtime.interruption import say
 ROOT = Path(__file__).resolve().parents[2]
 # Of the file format below: a state of another version is refused, whatever it holds.
 VERSION = 2
-# Says which values params may take, and gives none: they are in the fingerprint themselves.
-VALUELESS = ("stages.runtime.schema",)
+# Say which values params may take, and give none: these are in the fingerprint themselves.
+VALUELESS = ("stages.runtime.schema", "stages.runtime.datasets", "stages.runtime.values")
 
 
 class ResumeState:

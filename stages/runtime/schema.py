@@ -4,170 +4,36 @@ It only refuses; a value that passes is the value that stands in the file. So it
 what they read of the file is.
 """
 
-import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from stages.runtime.datasets import FACES, ORL_TEST, Datasets
 from stages.runtime.errors import not_among
+from stages.runtime.values import (
+    AbsolutePath,
+    BatchSize,
+    Beta,
+    Group,
+    Images,
+    Mirror,
+    Name,
+    NonNegative,
+    NonNegativeInt,
+    PairName,
+    Positive,
+    PositiveInt,
+    Precision,
+    Seed,
+    Seeds,
+    Share,
+    Side,
+    Snapshots,
+    Width,
+    different,
+)
 
-# The ceilings are those of the libraries' integers, or where memory would go before anything is learnt.
-MOST, MOST_SEED = 2**31 - 1, 2**32 - 1
-PositiveInt = Annotated[int, Field(gt=0, le=MOST)]
-NonNegativeInt = Annotated[int, Field(ge=0, le=MOST)]
-Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
-BatchSize = Annotated[int, Field(gt=0, le=65_536)]
-Width = Annotated[int, Field(gt=0, le=16_384)]
-Side = Annotated[int, Field(ge=8, le=1024)]
-Images = Annotated[int, Field(ge=2, le=10_000_000)]
-Snapshots = Annotated[int, Field(ge=0, le=1000)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Beta = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Precision = Literal["fp32", "bf16"]
-ExtractorName = Literal["efficientnet_lite0", "inception", "inception_torchvision"]
-MethodName = Literal["source_only", "dann", "dsn"]
-FACES = {"orl", "celeba"}
 DIGIT_SIDE = 28
-# Pictures 9 and 10 of 40 persons.
-ORL_TEST = 80
-
-
-def _different(values: list) -> list:
-    for value in values:
-        if values.count(value) > 1:
-            raise ValueError(f"names {value} twice")
-    return values
-
-
-def _name(word: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", word):
-        raise ValueError("a name is a letter and up to 63 more of a-z, 0-9 and _")
-    return word
-
-
-def _pair_name(word: str) -> str:
-    if not re.fullmatch(r"[a-z0-9_]{1,64}-[a-z0-9_]{1,64}", word):
-        raise ValueError("a pair's name is two names with a hyphen between them, of a-z, 0-9 and _, such as svhn-mnistm")
-    return word
-
-
-def _folder(path: str) -> str:
-    if not path.startswith("/") or not path.strip("/") or not path.isprintable():
-        raise ValueError(f"is {path[:60]!r}; must be the absolute path of a folder, such as /home/me/digits")
-    return path
-
-
-def _mirror(place: str) -> str:
-    form = "must be /PATH, file:/PATH, http://HOST or https://HOST"
-    if place.startswith("/") and not place.startswith("//"):
-        return _folder(place)
-    if not place.isprintable() or " " in place:
-        raise ValueError(f"is {place[:60]!r}; {form}, without spaces (%20 in an address)")
-    if place.partition(":")[0] != place.partition(":")[0].lower():
-        raise ValueError(f"is {place[:60]!r}; {form}, in small letters up to the colon")
-    try:
-        parts = urlsplit(place)
-        # An unreadable port is found only where it is asked for.
-        local, remote = parts.path.startswith("/") and not parts.netloc, bool(parts.hostname) and parts.port != 0
-    except ValueError as error:
-        raise ValueError(f"is {place[:60]!r} ({error}); {form}") from None
-    if not {"": local, "file": local or parts.hostname == "localhost", "http": remote, "https": remote}.get(parts.scheme):
-        raise ValueError(f"is {place[:60]!r}; {form}")
-    if parts.username is not None:
-        raise ValueError("holds a user's name or password, which the page would show: put them into ~/.netrc")
-    if parts.query or parts.fragment:
-        raise ValueError(f"is {place[:60]!r}; file names are put behind it, so that ? and # can't stand in it")
-    return place
-
-
-Name = Annotated[str, AfterValidator(_name)]
-PairName = Annotated[str, AfterValidator(_pair_name)]
-AbsolutePath = Annotated[str, AfterValidator(_folder)]
-Mirror = Annotated[str, AfterValidator(_mirror)]
-Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_different)]
-
-
-class Group(BaseModel):
-    """A group of params: no unknown keys, no coercion between words and numbers."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Orl(Group):
-    source: Literal["packaged"]
-    size: Annotated[int, Field(ge=8, le=92)]
-
-
-class Celeba(Group):
-    source: Literal["official"]
-    crop_side: Annotated[int, Field(ge=8, le=178)]
-    crop_x: NonNegativeInt
-    crop_y: NonNegativeInt
-    size: Side
-    train: Images
-    test: Images
-
-    @model_validator(mode="after")
-    def crop_and_splits_fit(self) -> "Celeba":
-        half = self.crop_side / 2
-        if not (half <= self.crop_x <= 178 - half and half <= self.crop_y <= 218 - half):
-            raise ValueError(
-                f"a square of {self.crop_side} pixels centred at x={self.crop_x}, y={self.crop_y} leaves the 178x218 pictures"
-            )
-        if self.size > self.crop_side:
-            raise ValueError(f"size {self.size} is larger than the crop of {self.crop_side} pixels (crop_side)")
-        if self.train + self.test > 202_599:
-            raise ValueError(f"train {self.train} and test {self.test} are more than the 202599 pictures there are")
-        return self
-
-
-class Mnistm(Group):
-    source: Literal["packaged", "official", "official_over_photographs"]
-    seed: Seed
-
-
-class Svhn(Group):
-    source: Literal["official"]
-
-
-class Usps(Group):
-    source: Literal["official"]
-
-
-class Syn(Group):
-    source: Literal["packaged"]
-    train: Annotated[int, Field(ge=10, le=10_000_000)]
-    test: Annotated[int, Field(ge=10, le=10_000_000)]
-    size: Annotated[int, Field(ge=16, le=128)]
-    seed: Seed
-
-
-class Mfeat(Group):
-    source: Literal["packaged"]
-    test_per_class: Annotated[int, Field(gt=0, lt=200)]
-    seed: Seed
-
-
-class Datasets(Group):
-    """The data sets of the catalogue that are chosen; one that is not listed is None."""
-
-    orl: Orl | None = None
-    celeba: Celeba | None = None
-    mnistm: Mnistm | None = None
-    svhn: Svhn | None = None
-    usps: Usps | None = None
-    syn: Syn | None = None
-    mfeat: Mfeat | None = None
-
-    @model_validator(mode="after")
-    def listed_means_set(self) -> "Datasets":
-        for name in self.model_fields_set:
-            if getattr(self, name) is None:
-                raise ValueError(f"{name} is empty: give its settings, or leave the data set out")
-        return self
 
 
 class Data(Group):
@@ -195,7 +61,7 @@ class StyleGAN2Network(Group):
     latent_dim: Width
     capacity: Width
     fmap_max: Width
-    attention_layers: Annotated[list[PositiveInt], AfterValidator(_different)]
+    attention_layers: Annotated[list[PositiveInt], AfterValidator(different)]
     attention_heads: Annotated[int, Field(gt=0, le=256)]
 
 
@@ -349,9 +215,12 @@ class Dsn(Group):
         return self
 
 
+MethodName = Literal["source_only", "dann", "dsn"]
+
+
 class Adaptation(Group):
     pairs: Annotated[dict[PairName, Pair], Field(min_length=1)]
-    methods: Annotated[list[MethodName], Field(min_length=1), AfterValidator(_different)]
+    methods: Annotated[list[MethodName], Field(min_length=1), AfterValidator(different)]
     seeds: Seeds
     images: PairImages
     common: Common
@@ -382,8 +251,11 @@ class Metrics(Group):
     seed: Seed
 
 
+ExtractorName = Literal["efficientnet_lite0", "inception", "inception_torchvision"]
+
+
 class Evaluation(Group):
-    extractors: Annotated[list[ExtractorName], Field(min_length=1), AfterValidator(_different)]
+    extractors: Annotated[list[ExtractorName], Field(min_length=1), AfterValidator(different)]
     metrics: Metrics
 
 

@@ -22,8 +22,8 @@ PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 FOLDERS = "folders"
 GRAPHS = [*PRESETS, FOLDERS]
 METHODS = "stages/adaptation/methods"
-# It refuses values and changes none, so that a new key in it needn't rerun what never reads it.
-SCHEMA = "stages/runtime/schema.py"
+# They refuse values and change none, so that a new key in them needn't rerun what never reads it.
+SCHEMA = {f"stages/runtime/{name}.py" for name in ("schema", "datasets", "values")}
 
 
 @cache
@@ -36,7 +36,7 @@ def imported(file: str) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     files = {name.replace(".", "/") + ".py" for name in names if name.startswith("stages.")}
-    return frozenset(name for name in files - {SCHEMA} if (ROOT / name).is_file())
+    return frozenset(name for name in files - SCHEMA if (ROOT / name).is_file())
 
 
 def closure(*files: str) -> set[str]:
