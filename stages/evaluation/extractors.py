@@ -66,6 +66,7 @@ class EfficientNetLite0(Extractor):
     1,280 features, 1,000 classes.
     """
 
+    kind = "efficientnet-lite0"
     side = 224
     resize = "bilinear 224"
     distance, score = "fd", "cs"
@@ -74,7 +75,7 @@ class EfficientNetLite0(Extractor):
         from efficientnet_lite_pytorch import EfficientNet
 
         super().__init__()
-        self.network = EfficientNet.from_name("efficientnet-lite0")
+        self.network = EfficientNet.from_name(self.kind)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 

@@ -97,11 +97,8 @@ def test_in_one_part_the_score_is_the_scripts():
 
 def test_names_of_distance_and_score_are_kept_for_the_networks_that_they_belong_to():
     names = {name: (kind.distance, kind.score) for name, kind in extractors.EXTRACTORS.items()}
-    assert names == {
-        "efficientnet_lite0": ("fd", "cs"),
-        "inception": ("fid", "is"),
-        "inception_torchvision": ("fd", "is_torchvision"),
-    }
+    inceptions = {"inception": ("fid", "is"), "inception_torchvision": ("fd", "is_torchvision")}
+    assert len(names) > 2 and names == dict.fromkeys(names, ("fd", "cs")) | inceptions
 
 
 def test_weights_of_one_inception_are_not_taken_for_the_others(fid_folder):
