@@ -1,0 +1,91 @@
+"""What README.md and CONTRIBUTING.md name is there: commands, stages, params, files, headings, error messages."""
+
+import inspect
+import re
+import tomllib
+
+import dvc.lock
+import pytest
+import yaml
+
+from stages.runtime import params
+from tests.pipeline.clone import ROOT
+from tests.pipeline.test_graph import graph
+
+PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md", "data/README.md")}
+every_page = pytest.mark.parametrize("page", PAGES)
+
+
+def commands(page: str) -> str:
+    """All blocks without a language and all words in code type of a page, one after the other."""
+    text = PAGES[page]
+    blocks = re.findall(r"^```\n(.*?)^```$", text, re.M | re.S)
+    words = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
+    return "\n".join([*blocks, *words])
+
+
+def anchors(text: str) -> set[str]:
+    """The names by which GitHub links to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@every_page
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
+        name, _, anchor = link.partition("#")
+        target = ((ROOT / page).parent / name) if name else ROOT / page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text()), link
+
+
+@every_page
+def test_commands_name_what_there_is(page):
+    said = commands(page)
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"\bmake (?:[A-Z]+=\S+ )?([a-z][a-z-]+)", said)) <= targets
+    for module in re.findall(r"-m ((?:stages|benchmarks)\.[\w.]+)", said):
+        assert (ROOT / f"{module.replace('.', '/')}.py").is_file() or module == "benchmarks.NAME"
+    stages = {name for preset in ("laptop", "smoke") for name in graph(preset)}
+    assert set(re.findall(r"(?:\brepro|-s|-f) '?([\w-]+@[\w-]+)", said)) <= stages
+    for preset in re.findall(r"presets/(\w+)\.yaml", said):
+        assert (ROOT / f"presets/{preset}.yaml").is_file()
+    for key, value in re.findall(r"-S ([\w.]+)=([^\s,]+)", said):
+        assert isinstance(params.read(key, path=ROOT / "params.yaml")[0], type(yaml.safe_load(value)))
+
+
+def test_the_layout_names_every_room_and_folder():
+    section = PAGES["README.md"].split("## Where things are\n")[1].split("\n## ")[0]
+    rooms = {f"stages/{path.parent.name}" for path in (ROOT / "stages").glob("*/*.py")}
+    outputs = {out.def_path.split("/")[0] for stage in graph("laptop").values() for out in stage.outs}
+    assert len(rooms) == 6 and len(outputs) == 7
+    for name in rooms | outputs | {"presets", "tests", "benchmarks"}:
+        assert f"{name}/" in section, name
+
+
+def test_the_errors_are_those_that_the_code_says():
+    section = PAGES["README.md"].split("## Troubleshooting\n")[1].split("\n## ")[0]
+    errors = [one or two for one, two in re.findall(r"^\| (?:``(.+?)``|`([^`]+)`) \|", section, re.M)]
+    files = [*(ROOT / "stages").rglob("*.py"), ROOT / "Makefile"]
+    said = "\n".join([*(path.read_text() for path in files), inspect.getsource(dvc.lock)])
+    assert len(errors) > 10
+    for error in errors:
+        for part in error.split("…"):
+            assert part in said, error
+
+
+def test_the_pair_of_a_folder_is_valid():
+    (pair,) = re.findall(r"^    (mydigits-mnistm: \{.*\})$", PAGES["README.md"], re.M)
+    (folders,) = set(re.findall(r"^  (folders: \{mydigits: [^}]*\})", PAGES["README.md"], re.M))
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["adaptation"]["pairs"] |= yaml.safe_load(pair)
+    content["data"] |= yaml.safe_load(folders)
+    assert "mydigits-mnistm" in params.validated(content).adaptation.pairs
+
+
+def test_citations_name_the_same_version():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    title = PAGES["README.md"].splitlines()[0].removeprefix("# ")
+    assert cff["version"] == version and cff["title"] == title and cff["cff-version"] == "1.2.0"
+    assert f"version = {{{version}}}" in PAGES["README.md"] and f"title   = {{{title}}}" in PAGES["README.md"]
