@@ -130,7 +130,7 @@ def test_the_extractor_is_fetched_and_scores_faces_under_names_that_are_no_fid(c
     extend(clone, EXTRACTOR)
     clone.repro("evaluate_stylegan2@0-efficientnet_lite1")
     scores = json.loads((clone.folder / "results/stylegan2-0/evaluation-efficientnet_lite1.json").read_text())
-    for figures in (scores["report"], scores["clean"]):
-        assert figures["fd"] > figures["fd_floor"] > 0 and figures["cs"] >= 1
+    for figures in (scores["protocols"][protocol] for protocol in ("report", "clean")):
+        assert figures["fd"] > figures["fd_floor"] > 0 and figures["cs"] >= 1 and figures["resize"] == "bilinear 240"
         assert not {"fid", "is"} & set(figures)
     assert passed(clone, "tests/data/test_catalog.py tests/evaluation/test_inception.py", "names or params_know") >= 2
