@@ -1,6 +1,8 @@
 """Write down the networks that adaptation trains: results/networks/adaptation.json.
 
 Source only and target only are DANN's encoder and class head.
+
+    python -m stages.adaptation.describe
 """
 
 from stages.adaptation.networks import DANN, DSN

@@ -1,11 +1,14 @@
 """Lay out the codes of source and target test images together on a plane by t-SNE, for one pair and method.
 
-The first of adaptation.seeds is taken. Writes results/PAIR-METHOD/embedding.csv: index (into the arrays of
-data/pairs/PAIR/test.npz), label, prediction, domain, x, y; and, beside it, reconstructions.npz: what DSN's decoder makes of an
-image of each digit. Other methods leave that one empty.
+Reads data/pairs/PAIR/test.npz and models/PAIR-METHOD-SEED/weights.safetensors of the first of adaptation.seeds. Writes
+results/PAIR-METHOD/embedding.csv: index (into the arrays of data/pairs/PAIR/test.npz), label, prediction, domain, x, y; and,
+beside it, reconstructions.npz: what DSN's decoder makes of an image of each digit. Other methods leave that one empty.
+
+    python -m stages.adaptation.embed syn-mnistm dann
 """
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -22,7 +25,10 @@ from stages.runtime.stage import run
 from stages.runtime.weights import load_weights
 
 
-def main(pair: str, method: str) -> None:
+def main(
+    pair: Annotated[str, "pair of data sets", "adaptation.pairs"],
+    method: Annotated[str, "how it is trained", "adaptation.methods"],
+) -> None:
     settings, seeds = params.read("embedding", "adaptation.seeds")
     model = device.place(named(method)(), device.pick())
     load_weights(Path("models") / f"{pair}-{method}-{seeds[0]}" / "weights.safetensors", model)

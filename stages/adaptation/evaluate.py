@@ -1,9 +1,13 @@
 """Score a trained classifier on the whole target test split, and its snapshots for the accuracy curve.
 
+Reads models/PAIR-METHOD-SEED/, and of data/pairs/PAIR the test images of test.npz and the held-out source images of train.npz.
 Writes results/PAIR-METHOD-SEED/evaluation.json; accuracies are fractions.
+
+    python -m stages.adaptation.evaluate syn-mnistm dann 0
 """
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -16,7 +20,11 @@ from stages.runtime.stage import run
 from stages.runtime.weights import load_weights
 
 
-def main(pair: str, method: str, seed: int) -> None:
+def main(
+    pair: Annotated[str, "pair of data sets", "adaptation.pairs"],
+    method: Annotated[str, "how it is trained; target_only is the bound", "adaptation.methods"],
+    seed: Annotated[int, "seed of the run", "adaptation.seeds"],
+) -> None:
     model = device.place(named(method)(), device.pick())
     data, models = Path("data/pairs") / pair, Path("models") / f"{pair}-{method}-{seed}"
     images, labels = load_digits(data / "test.npz", "test")

@@ -2,10 +2,13 @@
 
 Reads data/pairs/PAIR/train.npz, whose target images have no labels; only target_only, the bound, reads the labelled
 data/pairs/PAIR/target.npz instead. Writes models/PAIR-METHOD-SEED/ and results/PAIR-METHOD-SEED/history.csv.
+
+    python -m stages.adaptation.train syn-mnistm dann 0
 """
 
 import shutil
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -22,7 +25,11 @@ from stages.runtime.training import Trained, train, write_history
 from stages.runtime.weights import save_weights
 
 
-def main(pair: str, method: str, seed: int) -> None:
+def main(
+    pair: Annotated[str, "pair of data sets", "adaptation.pairs"],
+    method: Annotated[str, "how it is trained; target_only is the bound", "adaptation.methods"],
+    seed: Annotated[int, "seed of the run", "adaptation.seeds"],
+) -> None:
     kind = named(method)
     shared = ["training", "adaptation.common", f"adaptation.{method}"]
     if method == "target_only":

@@ -5,6 +5,9 @@ imported. Other files come from their publishers' addresses, or all of them, whe
 only when all of it is there and verified.
 
 `--list` in place of the data set prints every file that can be fetched: name, bytes, checksum, what it is for, address.
+
+    python -m stages.data.fetch mfeat
+    python -m stages.data.fetch --list
 """
 
 import ctypes
@@ -23,6 +26,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import unquote
 
 from stages.data.archives import unpack
@@ -39,7 +43,7 @@ SECONDS_UNTIL_LOCKED = 600
 COLUMNS = ("file", "bytes", "checksum", "for", "address")
 
 
-def main(dataset: str) -> None:
+def main(dataset: Annotated[str, "data set or extractor to fetch", "data.datasets", "evaluation.extractors"]) -> None:
     if dataset not in ENTRIES:
         raise UserError(f"there is no data set {not_among(dataset, ENTRIES)}")
     mirror, *chosen = params.read("data.mirror", *([] if dataset in WEIGHTS else [f"data.datasets.{dataset}.source"]))

@@ -3,6 +3,8 @@
 PATH/train and PATH/test hold PNG or JPEG files. With PATH/train.csv and PATH/test.csv (columns image_name and label) they are
 digits, brought to 28x28, in the order of the csv; without any csv they are faces, brought to data.folder_face_size, in the order
 of their names and without labels. Whatever is wrong with the folder is named, and then nothing is written.
+
+    python -m stages.data.import_folder mydigits
 """
 
 import csv
@@ -10,7 +12,7 @@ import io
 from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -37,7 +39,7 @@ class Listed(NamedTuple):
     labels: list[int] | None
 
 
-def main(name: str) -> None:
+def main(name: Annotated[str, "name of the folder", "data.folders"]) -> None:
     face_size, path = params.read("data.folder_face_size", f"data.folders.{name}")
     folder = Path(path)
     save_arrays(PREPARED / f"{name}.npz", **decode(folder, list_all(folder), face_size))
@@ -50,10 +52,10 @@ def list_all(folder: Path) -> dict[str, Listed]:
     problems: list[str] = []
     try:
         tables = [split for split in SPLITS if (folder / f"{split}.csv").exists()]
-        strange = {name for path in folder.iterdir() if (name := path.name).lower().endswith(".csv") and _visible(name)}
+        strange = {name for path in folder.iterdir() if (name := path.name).lower().endswith(".csv") and visible(name)}
         strange -= {f"{split}.csv" for split in SPLITS}
         if strange:
-            problems.append(f"{_count(strange, 'csv file')} besides train.csv and test.csv: {_names(strange)}")
+            problems.append(f"{counted(strange, 'csv file')} besides train.csv and test.csv: {names_in(strange)}")
         if len(tables) == 1:
             [other] = set(SPLITS) - set(tables)
             problems.append(f"{tables[0]}.csv but no {other}.csv (digits need both, faces none)")
@@ -92,20 +94,20 @@ def _pictures(folder: Path, split: str, listed: Listed, side: int, problems: lis
         else:
             yield centred_square(picture, side)[None] if listed.labels is None else unify(np.asarray(picture)[None], side)
     if unreadable:
-        problems.append(f"{_count(unreadable, 'file')} in {split}/ that can't be read: {_names(unreadable)}")
+        problems.append(f"{counted(unreadable, 'file')} in {split}/ that can't be read: {names_in(unreadable)}")
     if split == SPLITS[-1]:
         _refuse(folder, problems)
 
 
 def _list_faces(folder: Path, split: str, problems: list[str]) -> Listed:
     """Every file of the split, by name."""
-    names = sorted(filter(_visible, _files(folder, split, problems)))
+    names = sorted(filter(visible, files_in(folder, split, problems)))
     return Listed([folder / split / name for name in names], None)
 
 
 def _list_digits(folder: Path, split: str, problems: list[str]) -> Listed:
     """What the split's csv lists, in its order; its files must be these and no others."""
-    files, table = _files(folder, split, problems), f"{split}.csv"
+    files, table = files_in(folder, split, problems), f"{split}.csv"
     if not files or not (folder / table).exists():
         return Listed([], [])
     try:
@@ -120,13 +122,13 @@ def _list_digits(folder: Path, split: str, problems: list[str]) -> Listed:
         ("image_name", f"more than once in {table}", [name for name, count in times.items() if count > 1]),
         ("label", f"in {table} other than 0 to 9", [f"{name} ({label})" for name, label in rows if label not in LABELS]),
         ("file", f"listed in {table} but missing from {split}/", times.keys() - files - odd),
-        ("file", f"in {split}/ but not listed in {table}", set(filter(_visible, files)) - times.keys()),
+        ("file", f"in {split}/ but not listed in {table}", set(filter(visible, files)) - times.keys()),
     ]
-    problems += [f"{_count(names, thing)} {fault}: {_names(names)}" for thing, fault, names in faults if names]
+    problems += [f"{counted(names, thing)} {fault}: {names_in(names)}" for thing, fault, names in faults if names]
     return Listed([folder / split / name for name, _ in rows], [LABELS.get(label, -1) for _, label in rows])
 
 
-def _files(folder: Path, split: str, problems: list[str]) -> set[str]:
+def files_in(folder: Path, split: str, problems: list[str]) -> set[str]:
     """The names of the files in the split's folder, of which there must be some and no folder among them."""
     if not (folder / split).is_dir():
         problems.append(f"no folder {split}/")
@@ -134,10 +136,10 @@ def _files(folder: Path, split: str, problems: list[str]) -> set[str]:
     files, others = set(), set()
     for path in (folder / split).iterdir():
         (files if path.is_file() else others).add(path.name)
-    others = set(filter(_visible, others))
+    others = set(filter(visible, others))
     if others:
-        problems.append(f"{_count(others, 'entry')} in {split}/ besides files: {_names(others)}")
-    elif not any(map(_visible, files)):
+        problems.append(f"{counted(others, 'entry')} in {split}/ besides files: {names_in(others)}")
+    elif not any(map(visible, files)):
         problems.append(f"{split}/ holds no pictures")
     return files
 
@@ -156,16 +158,16 @@ def _rows(table: Path) -> list[tuple[str, str]]:
     return [(row[name].strip() if name < len(row) else "", row[label].strip() if label < len(row) else "") for row in rows]
 
 
-def _visible(name: str) -> bool:
+def visible(name: str) -> bool:
     return not name.startswith(".") and name.lower() not in CLUTTER
 
 
-def _count(names: Collection[str], thing: str) -> str:
+def counted(names: Collection[str], thing: str) -> str:
     plural = thing.removesuffix("y") + "ies" if thing.endswith("y") else thing + "s"
     return f"{len(names)} {thing if len(names) == 1 else plural}"
 
 
-def _names(names: Collection[str]) -> str:
+def names_in(names: Collection[str]) -> str:
     """The first names in order, each readable in one line."""
     shown = [_shown(name) for name in sorted(names)[:NAMED]]
     return ", ".join(shown) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

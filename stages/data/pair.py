@@ -1,10 +1,14 @@
 """Bring both data sets of one pair to the same form, and give each reader no more than it may see.
 
-Writes to data/pairs/PAIR: train.npz (source with labels, held-out source for validation, target without labels), target.npz
-(the labelled target training images, for the bound `target_only` alone) and test.npz (both test splits, whole).
+Reads data/prepared/DATASET.npz of both. Writes to data/pairs/PAIR: train.npz (source with labels, held-out source for
+validation, target without labels), target.npz (the labelled target training images, for the bound `target_only` alone) and
+test.npz (both test splits, whole).
+
+    python -m stages.data.pair mnistm-mfeat
 """
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -19,7 +23,7 @@ PREPARED = Path("data/prepared")
 PAIRS = Path("data/pairs")
 
 
-def main(pair: str) -> None:
+def main(pair: Annotated[str, "pair of data sets", "adaptation.pairs"]) -> None:
     keys = ("source", "target", "max_source", "max_target")
     form, source, target, max_source, max_target = params.read(
         "adaptation.images", *(f"adaptation.pairs.{pair}.{key}" for key in keys)

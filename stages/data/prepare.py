@@ -1,12 +1,15 @@
 """Decode one data set into data/prepared/DATASET.npz: train_images, train_labels, test_images, test_labels.
 
-Images are uint8 (n, height, width, 3), labels int64: the digit, or for `orl` the person. `celeba` has no labels.
+Reads what `fetch` left in data/raw/DATASET. Images are uint8 (n, height, width, 3), labels int64: the digit, or for `orl` the
+person. `celeba` has no labels.
+
+    python -m stages.data.prepare mfeat
 """
 
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image
@@ -27,7 +30,7 @@ PREPARED = Path("data/prepared")
 Split = tuple[np.ndarray | Blocks, np.ndarray | None]
 
 
-def main(dataset: str) -> None:
+def main(dataset: Annotated[str, "data set", "data.datasets"]) -> None:
     [settings] = params.read(f"data.datasets.{dataset}")
     train, test = PREPARE[dataset](RAW / dataset, settings)
     arrays = {"train_images": train[0], "train_labels": train[1], "test_images": test[0], "test_labels": test[1]}

@@ -1,4 +1,7 @@
-"""Write down the judge: results/networks/evaluation.json."""
+"""Write down the judge: results/networks/evaluation.json.
+
+python -m stages.evaluation.describe
+"""
 
 from stages.evaluation.judge import Judge
 from stages.runtime.files import write_json

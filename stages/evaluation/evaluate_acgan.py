@@ -2,7 +2,11 @@
 
 Reads samples/acgan-SEED.npz, models/judge/weights.safetensors and results/judge/evaluation.json, and leaves
 results/acgan-SEED/evaluation.json with the judge's own accuracy on real test digits beside the score.
+
+    python -m stages.evaluation.evaluate_acgan 0
 """
+
+from typing import Annotated
 
 from stages.evaluation.judge import Judge, predict
 from stages.runtime import device
@@ -14,7 +18,7 @@ from stages.runtime.stage import run
 from stages.runtime.weights import load_weights
 
 
-def main(seed: int) -> None:
+def main(seed: Annotated[int, "seed of the run", "acgan.seeds"]) -> None:
     images, labels = load_digits(f"samples/acgan-{seed}.npz")
     judge, where = Judge(), device.pick()
     load_weights("models/judge/weights.safetensors", judge)

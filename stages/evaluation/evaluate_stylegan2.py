@@ -2,9 +2,12 @@
 
 Reads samples/stylegan2-SEED.npz, data/statistics/EXTRACTOR.npz and the extractor's weights in data/raw/EXTRACTOR.
 Writes results/stylegan2-SEED/evaluation-EXTRACTOR.json.
+
+    python -m stages.evaluation.evaluate_stylegan2 0 efficientnet_lite0
 """
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -18,7 +21,10 @@ from stages.runtime.images import load_arrays
 from stages.runtime.stage import run
 
 
-def main(seed: int, extractor: str) -> None:
+def main(
+    seed: Annotated[int, "seed of the run", "stylegan2.seeds"],
+    extractor: Annotated[str, "network whose features are compared", "evaluation.extractors"],
+) -> None:
     (settings,) = params.read("evaluation.metrics")
     report, clean, untrained = load_arrays(f"samples/stylegan2-{seed}.npz", "report_images", "clean_images", "untrained_images")
     samples = {"report": report, "clean": clean}

@@ -3,9 +3,12 @@
 Reads samples/stylegan2-SEED.npz, data/prepared/DATASET.npz and the extractor's weights in data/raw/EXTRACTOR. Writes
 results/stylegan2-SEED/neighbours.json: `train`, the indices of the nearest training images of each of the first SAMPLES clean
 samples, nearest first, and `distance`, their Euclidean distances.
+
+    python -m stages.evaluation.neighbours 0 efficientnet_lite0
 """
 
 from collections.abc import Iterable
+from typing import Annotated
 
 import numpy as np
 
@@ -19,7 +22,10 @@ from stages.runtime.stage import run
 SAMPLES, NEAREST = 8, 3
 
 
-def main(seed: int, extractor: str) -> None:
+def main(
+    seed: Annotated[int, "seed of the run", "stylegan2.seeds"],
+    extractor: Annotated[str, "network whose features are compared", "evaluation.extractors"],
+) -> None:
     settings, dataset = params.read("evaluation.metrics", "stylegan2.dataset")
     (clean,) = load_arrays(f"samples/stylegan2-{seed}.npz", "clean_images")
     (train,) = load_arrays(f"data/prepared/{dataset}.npz", "train_images")

@@ -2,10 +2,13 @@
 
 Reads data/prepared/DATASET.npz and the extractor's weights in data/raw/EXTRACTOR. Writes data/statistics/EXTRACTOR.npz:
 features of the test images, moments of the training images, and of both protocols the floor and the real images' score.
+
+    python -m stages.evaluation.statistics efficientnet_lite0
 """
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -20,7 +23,7 @@ from stages.runtime.stage import run
 STATISTICS = Path("data/statistics")
 
 
-def main(extractor: str) -> None:
+def main(extractor: Annotated[str, "network whose features are compared", "evaluation.extractors"]) -> None:
     counted = [f"stylegan2.sample.{protocol}.count" for protocol in ("report", "clean")]
     settings, dataset, *numbers = params.read("evaluation.metrics", "stylegan2.dataset", *counted)
     path = f"data/prepared/{dataset}.npz"

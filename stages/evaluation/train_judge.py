@@ -2,6 +2,8 @@
 
 Reads data/prepared/DATASET.npz (28x28x3) and leaves models/judge/weights.safetensors, results/judge/history.csv and
 results/judge/evaluation.json (accuracy on the test digits: overall, by class, confusion).
+
+    python -m stages.evaluation.train_judge
 """
 
 import numpy as np

@@ -1,6 +1,8 @@
 """Write down the networks of StyleGAN2 and ACGAN as the params ask for them: results/networks/generation.json.
 
 The face images' size decides how many blocks StyleGAN2's networks have.
+
+    python -m stages.generation.describe
 """
 
 from stages.generation import acgan, stylegan2

@@ -3,7 +3,11 @@
 Reads models/acgan-SEED/weights.safetensors and leaves samples/acgan-SEED.npz: `images` uint8 (10 * per_class, 28, 28, 3) and
 `labels` int64, ordered by class, made by the generator's moving average and reduced from 32x32
 in the params' form.
+
+    python -m stages.generation.sample_acgan 0
 """
+
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -18,7 +22,7 @@ from stages.runtime.stage import run
 from stages.runtime.weights import load_weights
 
 
-def main(seed: int) -> None:
+def main(seed: Annotated[int, "seed of the run", "acgan.seeds"]) -> None:
     batch_norm_eps, settings = params.read("acgan.train.batch_norm_eps", "acgan.sample")
     generator = Generator(batch_norm_eps)
     load_weights(f"models/acgan-{seed}/weights.safetensors", generator, "average.")

@@ -3,9 +3,12 @@
 Reads models/stylegan2-SEED/weights.safetensors. Writes samples/stylegan2-SEED.npz: of the averaged networks `report_images`,
 which went through JPEG, and `clean_images`, and `untrained_images` of the networks that training began with, which differ from
 the clean ones in nothing else. All begin with the same latents. `interpolation_images` are rows from one face to another.
+
+    python -m stages.generation.sample_stylegan2 0
 """
 
 import io
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -23,7 +26,7 @@ BATCH = 50
 ROWS, COLUMNS = 4, 9
 
 
-def main(seed: int) -> None:
+def main(seed: Annotated[int, "seed of the run", "stylegan2.seeds"]) -> None:
     network, settings = params.read("stylegan2.network", "stylegan2.sample")
     weights = f"models/stylegan2-{seed}/weights.safetensors"
     seeding.seed_step(seed, "init")

@@ -3,9 +3,12 @@
 Reads data/prepared/DATASET.npz (28x28x3) and leaves models/acgan-SEED/weights.safetensors (generator, its moving average,
 discriminator), results/acgan-SEED/snapshots.npz (10x10 images of fixed latents, one class a row, from the average) and
 results/acgan-SEED/history.csv (losses, and the discriminator's class accuracy on real and on generated images).
+
+    python -m stages.generation.train_acgan 0
 """
 
 import copy
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -25,7 +28,7 @@ from stages.runtime.training import Trainable, train, write_history
 from stages.runtime.weights import save_weights
 
 
-def main(seed: int) -> None:
+def main(seed: Annotated[int, "seed of the run", "acgan.seeds"]) -> None:
     dataset, settings, training = params.read("acgan.dataset", "acgan.train", "training")
     place = parallel.start(training)
     name, path = f"acgan-{seed}", f"data/prepared/{dataset}.npz"

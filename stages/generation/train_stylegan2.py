@@ -2,7 +2,11 @@
 
 Reads data/prepared/DATASET.npz. Writes models/stylegan2-SEED/weights.safetensors (all networks, their average among them),
 results/stylegan2-SEED/snapshots.npz (32 images of fixed latents, from the average) and results/stylegan2-SEED/history.csv.
+
+    python -m stages.generation.train_stylegan2 0
 """
+
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -24,7 +28,7 @@ SHEET = 32
 COPIES_END = 24_002
 
 
-def main(seed: int) -> None:
+def main(seed: Annotated[int, "seed of the run", "stylegan2.seeds"]) -> None:
     dataset, network, settings, how = params.read("stylegan2.dataset", "stylegan2.network", "stylegan2.train", "training")
     prepared = f"data/prepared/{dataset}.npz"
     (images,) = load_arrays(prepared, "train_images")

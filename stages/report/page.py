@@ -1,6 +1,8 @@
 """Write report/index.html: every figure and picture of the study in one file that needs no network.
 
 Reads metrics/, results/, samples/, the prepared images in data/ and, where they are, the times in .timings/ and the git commit.
+
+    python -m stages.report.page
 """
 
 import csv

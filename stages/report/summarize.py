@@ -2,6 +2,8 @@
 
 plots/summary.md sets the figures beside the study's. Reads results/, samples/ and the real faces in data/prepared/. Pictures of
 single runs show the first seed. Runs that the params don't name are left alone.
+
+    python -m stages.report.summarize
 """
 
 from collections.abc import Iterator, Sequence

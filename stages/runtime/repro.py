@@ -2,6 +2,8 @@
 
 DVC itself builds every stage, so dvc.lock, cache and results are those of `dvc repro`; this only decides when each starts.
 What a stage says goes to .timings/logs/STAGE.log.
+
+    python -m stages.runtime.repro --jobs 4
 """
 
 import argparse
@@ -51,7 +53,9 @@ class Outcome:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.runtime.repro", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.runtime.repro", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--jobs", type=int, default=0, help="stages at a time; by default as many as GPUs, without any two")
     arguments = parser.parse_args()
     if arguments.jobs < 0:

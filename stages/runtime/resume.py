@@ -339,7 +339,9 @@ def _in_use(folder: Path) -> bool:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m stages.runtime.resume", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.runtime.resume", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--list", action="store_true", help="show run, step, age, size, and whether code or inputs have changed")
     what.add_argument("--clear", nargs="*", metavar="RUN", help="remove the states of these runs (or folders), or all of them")

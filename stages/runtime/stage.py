@@ -9,27 +9,29 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import NoneType
+from typing import Any, get_args
 
 from stages.runtime import interruption
 from stages.runtime.errors import SharedError, UserError
 from stages.runtime.files import CannotWrite, reason, write_json
 
 
-def run(main: Callable[..., None]) -> None:
-    """Call a stage's `main` with the words of the command line, and leave its time and memory in .timings/.
+def run(main: Callable[..., None], *, timed: bool = True) -> None:
+    """Call a stage's `main` with the words of the command line, and leave its time and memory in .timings/ if it is to be timed.
 
-    The arguments are main's own parameters, in order, converted by their annotations (str or int). A `UserError`, and whatever
-    the file system refuses, becomes one line on stderr and exit code 1; a signal one line and 128 plus its number (Ctrl-C: 130).
-    Any other exception is a defect and keeps its traceback.
+    The arguments are main's own parameters, see `parser_of`. A `UserError`, and whatever the file system refuses, becomes one
+    line on stderr and exit code 1; a signal one line and 128 plus its number (Ctrl-C: 130). Any other exception is a defect and
+    keeps its traceback.
     """
-    arguments = _parse(main)
+    arguments = vars(parser_of(main).parse_args())
     started = time.perf_counter()
     try:
         interruption.raise_interrupted()
         interruption.end_with_dvc()
         main(**arguments)
         sys.stdout.flush()
-        if interruption.speaks():
+        if timed and interruption.speaks():
             _record("-".join([name_of(main), *map(str, arguments.values())]), time.perf_counter() - started)
     except UserError as error:
         if isinstance(error, SharedError) and not interruption.speaks():
@@ -60,16 +62,53 @@ def name_of(main: Callable[..., None]) -> str:
     return ".".join(parts[below:])
 
 
-def _parse(main: Callable[..., None]) -> dict[str, str | int]:
-    module = sys.modules[main.__module__]
+def parser_of(main: Callable[..., None]) -> argparse.ArgumentParser:
+    """The command line of `main`: its positional parameters in order, and an option for each keyword-only one.
+
+    Each is annotated with `Annotated[TYPE, HELP]`, or `Annotated[TYPE, HELP, KEY]` with the key of params.yaml that holds the
+    choices. TYPE is str, int or float, of an option also one of these or None; an option that is bool is a switch. An
+    underscore at a name's end, which keeps it from being Python's own word, is no part of the option.
+    """
     parser = argparse.ArgumentParser(
         prog=f"python -m stages.{name_of(main)}",
-        description=module.__doc__,
+        description=sys.modules[main.__module__].__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     for parameter in inspect.signature(main).parameters.values():
-        parser.add_argument(parameter.name, type=parameter.annotation)
-    return vars(parser.parse_args())
+        annotated, said, *keys = get_args(parameter.annotation) or (parameter.annotation, "")
+        kind = next(one for one in (*get_args(annotated), annotated) if one is not NoneType)
+        if {"-h", "--help"} & set(sys.argv):
+            # argparse takes % for the beginning of a placeholder.
+            said = "".join([said, *map(_choices, keys)]).replace("%", "%%")
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            parser.add_argument(parameter.name, type=kind, help=said)
+        elif kind is bool:
+            parser.add_argument(_option(parameter.name), dest=parameter.name, action="store_true", help=said)
+        else:
+            details = {"dest": parameter.name, "metavar": parameter.name.strip("_").upper(), "default": parameter.default}
+            parser.add_argument(_option(parameter.name), type=kind, help=said, **details)
+    return parser
+
+
+def _option(name: str) -> str:
+    return "--" + name.strip("_").replace("_", "-")
+
+
+def _choices(key: str) -> str:
+    """For a line of help: what params.yaml lists under a dotted key, as far as it can be read without being checked."""
+    # Here, because only --help asks for it.
+    import yaml
+
+    try:
+        value: Any = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+        for part in key.split("."):
+            value = value[part]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, yaml.YAMLError):
+        value = None
+    # Words and numbers alone: of a file that nobody has checked, anything else could be endless.
+    words = [str(one)[:80] for one in value if isinstance(one, str | int)] if isinstance(value, list | dict) else []
+    return f" ({key} in params.yaml{': ' if words else ''}{', '.join(words)})"
 
 
 def _record(name: str, seconds: float) -> None:

@@ -15,21 +15,23 @@ ROOT = Path(__file__).resolve().parents[2]
 def start(tmp_path):
     """A function that starts a stage module with the given body of main and words, below a folder called stages."""
 
-    def run(body, *words, before=(), **environment):
+    def run(body, *words, before=(), signature="pair: str, seed: int", options="", **environment):
         module = tmp_path / "stages" / "room" / "thing.py"
         module.parent.mkdir(parents=True, exist_ok=True)
         template = textwrap.dedent('''
             """Does a thing."""
             import os, signal, sys, time
             from pathlib import Path
+            from typing import Annotated
             from stages.runtime.errors import UserError
             from stages.runtime.files import replacing
             from stages.runtime.stage import run
-            def main(pair: str, seed: int) -> None:
+            def main(SIGNATURE) -> None:
                 BODY
             if __name__ == "__main__":
-                run(main)
+                run(mainOPTIONS)
         ''')
+        template = template.replace("SIGNATURE", signature).replace("OPTIONS", options)
         module.write_text(template.replace("BODY", textwrap.indent(textwrap.dedent(body), " " * 4).strip()))
         return subprocess.Popen(
             [*before, sys.executable, module, *words],
@@ -150,6 +152,51 @@ def test_words_are_converted_and_checked(call):
     assert call("print(repr(pair), repr(seed))", "a-b", "7").stdout == "'a-b' 7\n"
     assert call("pass", "a-b", "x").returncode == 2
     assert "Does a thing." in call("pass", "--help").stdout
+
+
+# What a user's command line may look like.
+OPTIONS = """
+    pair: Annotated[str, "a pair", "adaptation.pairs"], *,
+    count: Annotated[int, "how many"] = 3,
+    psi: Annotated[float | None, "100 % is 1"] = None,
+    class_: Annotated[str | None, "the class"] = None,
+    force: Annotated[bool, "replace it"] = False
+"""
+
+
+def test_keyword_parameters_are_options_with_defaults(call):
+    def said(*words):
+        return call("print(pair, count, psi, class_, force)", *words, signature=OPTIONS)
+
+    assert said("a-b").stdout == "a-b 3 None None False\n"
+    assert said("--count", "7", "a-b", "--psi", "0.5", "--class", "x", "--force").stdout == "a-b 7 0.5 x True\n"
+    assert said("--count=-1", "--", "-b").stdout == "-b -1 None None False\n"
+    for words in (["a-b", "--count", "x"], ["a-b", "--cou", "7"], ["a-b", "--psi"], ["a-b", "0"], ["--force"]):
+        assert said(*words).returncode == 2
+
+
+def test_help_has_a_line_for_each_argument_and_the_choices_of_the_params(call, tmp_path):
+    (tmp_path / "params.yaml").write_text("adaptation: {pairs: {a-b: {source: a}, c-d: {}}}")
+    text = " ".join(call("pass", "--help", signature=OPTIONS).stdout.split())
+    for line in (
+        "a pair (adaptation.pairs in params.yaml: a-b, c-d)",
+        "--class CLASS the class",
+        "100 % is 1",
+        "--force replace",
+    ):
+        assert line in text
+
+
+@pytest.mark.parametrize("content", ["", "[" * 5000, "a: b: c", "adaptation: {pairs: 3}", "adaptation: {pairs: [[1], {}]}", "7"])
+def test_help_does_without_the_choices_where_params_cannot_be_read(call, tmp_path, content):
+    assert call("pass", "--help", signature=OPTIONS).returncode == 0
+    (tmp_path / "params.yaml").write_text(content)
+    assert "(adaptation.pairs in params.yaml)" in " ".join(call("pass", "--help", signature=OPTIONS).stdout.split())
+
+
+def test_what_is_no_stage_leaves_no_times(call, tmp_path):
+    assert call("pass", "a/b", "7", options=", timed=False").returncode == 0
+    assert not (tmp_path / ".timings").exists()
 
 
 def test_time_and_memory_are_left_beside_the_outputs(call, tmp_path):
