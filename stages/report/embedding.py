@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from stages.report.gallery import QUALITY, as_colour, holds
-from stages.report.pictures import picture, tile
+from stages.report.pictures import picture
 from stages.report.results import Results
 from stages.runtime.errors import UserError
-from stages.runtime.images import load_arrays
+from stages.runtime.images import load_arrays, tile
 
 COLUMNS = 40
 ARRAYS = {"source": "source_test_images", "target": "test_images"}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from stages.runtime.images import tile
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -15,17 +17,6 @@ class Picture:
     src: str
     width: int
     height: int
-
-
-def tile(images: np.ndarray, columns: int, gap: int = 2, ground: int = 255) -> np.ndarray:
-    """One image of all images (n, height, width, channels) uint8, in rows of `columns`, gaps of `gap` pixels between."""
-    count, height, width, channels = images.shape
-    rows = -(-count // columns)
-    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), ground, dtype=np.uint8)
-    for index, image in enumerate(images):
-        top, left = index // columns * (height + gap), index % columns * (width + gap)
-        sheet[top : top + height, left : left + width] = image
-    return np.repeat(sheet, 3, axis=2) if channels == 1 else sheet
 
 
 def sheet(images: np.ndarray, columns: int, *, quality: int | None = None) -> Picture:

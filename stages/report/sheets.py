@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stages.report.pictures import tile
 from stages.report.style import canvas
+from stages.runtime.images import tile
 
 
 def faces(generated: np.ndarray, real: np.ndarray, protocol: str) -> Figure:

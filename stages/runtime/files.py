@@ -59,6 +59,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise CannotWrite(f"{path} can't be written: {reason(error)}") from error
 
 
+def refuse_taken(path: str | Path, replace: bool) -> None:
+    """UserError where a file of this name exists and is not to be replaced; a folder never is."""
+    if Path(path).is_dir():
+        raise UserError(f"{path} is a folder: give a file's name")
+    if os.path.lexists(path) and not replace:
+        raise UserError(f"{path} exists already: give another name, or --force to replace it")
+
+
 def reason(error: OSError) -> str:
     """What the file system said, and what to do about it."""
     said = os.strerror(error.errno) if error.errno else str(error)

@@ -53,6 +53,17 @@ def in_blocks(count: int, shape: tuple[int, ...]) -> Iterator[slice]:
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
+def tile(images: np.ndarray, columns: int, gap: int = 2, ground: int = 255) -> np.ndarray:
+    """One image of all images (n, height, width, channels) uint8, in rows of `columns`, gaps of `gap` pixels between."""
+    count, height, width, channels = images.shape
+    rows = -(-count // columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), ground, dtype=np.uint8)
+    for index, image in enumerate(images):
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+    return np.repeat(sheet, 3, axis=2) if channels == 1 else sheet
+
+
 def scratch(folder: str | Path | None, shape: tuple[int, ...], dtype: type) -> np.ndarray:
     """An array of zeros on disk instead of in memory, for what no memory may hold; nothing of it outlives the process.
 

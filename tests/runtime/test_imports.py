@@ -21,6 +21,9 @@ WITHOUT_TORCH = {
     "data.pair": set(),
     "report.summarize": {"matplotlib", "pandas"},
     "report.page": {"altair", "pandas", "vl_convert"},
+    # What users type: torch comes when there is something to compute.
+    "generation.sample": set(),
+    "adaptation.predict": set(),
 }
 WITH_TORCH = {
     "adaptation.describe": set(),
@@ -43,7 +46,8 @@ WITH_TORCH = {
 
 def test_every_stage_is_listed_here():
     commands = re.findall(r"python -m stages\.([\w.]+)", (ROOT / "dvc.yaml").read_text())
-    assert {*commands, "runtime.params"} == {*WITHOUT_TORCH, *WITH_TORCH}
+    typed = {"runtime.params", "generation.sample", "adaptation.predict"}
+    assert {*commands, *typed} == {*WITHOUT_TORCH, *WITH_TORCH}
 
 
 def imported(stages: list[str], before: str) -> dict[str, set[str]]:
