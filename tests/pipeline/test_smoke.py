@@ -43,6 +43,26 @@ def test_every_picture_is_there_and_the_page_needs_no_network(clone):
     assert page.count("data:image/") >= 8
 
 
+def test_each_model_has_a_card_whose_lines_load_it(clone):
+    folders = [path for path in (clone.folder / "models").iterdir() if path.is_dir()]
+    assert len(folders) == 7
+    for folder in folders:
+        [code] = re.findall(r"^```python\n(.*?)^```$", (folder / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+        assert f"models/{folder.name}/weights.safetensors" in code
+        clone.run("python", "-c", code)
+
+
+def test_trained_models_are_used_by_the_names_of_their_runs(clone, tmp_path):
+    for words in ("stylegan2-0 --count 3 --psi 0.7 --out faces.png", "acgan-0 --class 7 --count 12 --out sevens"):
+        *words, out = words.split()
+        clone.run("python", "-m", "stages.generation.sample", *words, str(tmp_path / out))
+    assert (tmp_path / "faces.png").stat().st_size and len(list((tmp_path / "sevens").iterdir())) == 12
+    for method in ("dsn", "target_only"):
+        words = f"mnistm-mfeat-{method}-0", str(tmp_path / "sevens"), "--csv", str(tmp_path / f"{method}.csv")
+        clone.run("python", "-m", "stages.adaptation.predict", *words)
+        assert len((tmp_path / f"{method}.csv").read_text().splitlines()) == 13
+
+
 def test_git_sees_only_lock_metrics_and_plots(clone):
     changed = {line[3:].split("/")[0] for line in clone.run("git", "status", "--porcelain").stdout.splitlines()}
     assert changed == {"dvc.lock", "metrics", "plots"}

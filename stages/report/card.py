@@ -1,0 +1,284 @@
+"""Write the card of a trained model, models/RUN/README.md: what it is, learnt from and is good for, and how to load it.
+
+Reads models/RUN/weights.safetensors and the run's figures in results/RUN/; of params.yaml what it was trained with.
+
+    python -m stages.report.card acgan-0
+    python -m stages.report.card syn-mnistm-dann-0
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import safetensors
+import yaml
+
+from stages.data.catalog import DATASETS
+from stages.report.names import measure_name, method_name
+from stages.runtime import params
+from stages.runtime.errors import UserError
+from stages.runtime.files import read_json, replacing, sha256
+from stages.runtime.schema import Datasets
+from stages.runtime.stage import run as run_stage
+
+# Of what a module saves beside its parameters.
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "path_length_mean")
+DIGIT_LIMITS = (
+    "For study and teaching. Every answer is one of the ten digits, also for an image that shows none. What it has not seen in "
+    "training, such as other scripts, several digits or photographs of whole pages, it can't be expected to do well on."
+)
+
+
+class Card(NamedTuple):
+    """What a card says: in one sentence, as rows of a table, as code, by data set, as settings, as figures, and of its use."""
+
+    what: str
+    rows: dict[str, str]
+    load: str
+    datasets: dict[str, str]
+    settings: dict[str, Any]
+    figures: dict[str, str]
+    limits: str
+
+
+def main(
+    run: Annotated[
+        str, "stylegan2-SEED, acgan-SEED, judge or PAIR-METHOD-SEED", "adaptation.pairs", "adaptation.methods", "adaptation.seeds"
+    ],
+) -> None:
+    keys, write = form(run)
+    chosen, training, *values = params.read("data.datasets", "training", *keys)
+    path = Path("models") / run / "weights.safetensors"
+    card = write(run, path, *values)
+    with replacing(path.with_name("README.md")) as temporary:
+        temporary.write_text(text(run, path, card, chosen, training.model_dump()), encoding="utf-8")
+
+
+def form(run: str) -> tuple[tuple[str, ...], Callable[..., Card]]:
+    """The params that decided over a run, and the function that makes its card of their values; UserError for no run's name."""
+    if re.fullmatch("stylegan2-[0-9]+", run):
+        return ("stylegan2.dataset", "stylegan2.network", "stylegan2.train", "evaluation.extractors"), faces
+    if re.fullmatch("acgan-[0-9]+", run):
+        return ("acgan.dataset", "acgan.train"), digits
+    if run == "judge":
+        return ("judge",), judge
+    found = re.fullmatch("([a-z0-9_]+-[a-z0-9_]+)-([a-z0-9_]+)-[0-9]+", run)
+    if not found:
+        raise UserError(f"{run!r} is no run: stylegan2-SEED, acgan-SEED, judge or PAIR-METHOD-SEED, such as syn-mnistm-dann-0")
+    pair, method = found.groups()
+    return (f"adaptation.pairs.{pair}", "adaptation.common", f"adaptation.{method}"), classifier
+
+
+def faces(run: str, path: Path, dataset: str, network: Any, settings: Any, extractors: list[str]) -> Card:
+    """The card of a StyleGAN2."""
+    size, form = image_side(path), network.model_dump()
+    found = read_json(f"results/{run}/evaluation-{extractors[0]}.json")["protocols"]["clean"]
+    names = {name: measure_name(name, extractors[0]) for name in ("fid", "fd", "is", "is_torchvision", "cs")}
+    whose = " It has seen 40 people, and its faces are mixtures of theirs." if dataset == "orl" else ""
+    return Card(
+        what=f"A StyleGAN2 (Karras et al. 2020) with linear attention that makes faces of {size}x{size} pixels.",
+        rows={
+            "parts": "`average`, the moving average that makes the images; `faces`, what training has last; `discriminator`",
+            "input": f"latents z (n, {network.latent_dim}) from N(0, 1) and noise maps (n, {size}, {size}) from [0, 1)",
+            "output": f"RGB images (n, 3, {size}, {size}) in [0, 1], to be clamped",
+        },
+        load=loading(
+            "stages.generation.stylegan2",
+            "StyleGAN2",
+            path,
+            arguments=", ".join([str(size), *(f"{name}={value!r}" for name, value in form.items())]),
+            average=True,
+            use=f"images = network(torch.randn(8, {network.latent_dim}), torch.rand(8, {size}, {size})).clamp(0, 1)",
+        ),
+        datasets={"faces": dataset},
+        settings={"network": form, "train": settings.model_dump()},
+        figures={
+            f"{names.get(name, name)}, {found['n_fake']} samples without truncation": f"{found[name]:.3f}"
+            for name in (*names, "precision", "recall")
+            if name in found
+        },
+        limits="For study and teaching. Generated faces resemble the people that the model has learnt from: not "
+        f"for identification, and not to be shown as photographs of somebody.{whose}",
+    )
+
+
+def digits(run: str, path: Path, dataset: str, settings: Any) -> Card:
+    """The card of an ACGAN."""
+    found = read_json(f"results/{run}/evaluation.json")
+    return Card(
+        what="An ACGAN (Odena, Olah, Shlens 2017) that makes coloured digits of a class that it is told.",
+        rows={
+            "parts": "`average`, the moving average that makes the images; `generator`, what training has last; `discriminator`",
+            "input": "latents (n, 100) from N(0, 1) and labels (n,), int64 from 0 to 9",
+            "output": "RGB images (n, 3, 32, 32) in [-1, 1]; the pipeline reduces them to 28x28",
+        },
+        load=loading(
+            "stages.generation.acgan",
+            "Generator",
+            path,
+            arguments=f"batch_norm_eps={settings.batch_norm_eps!r}",
+            average=True,
+            use="images = network(torch.randn(10, 100), torch.arange(10))",
+        ),
+        datasets={"digits": dataset},
+        settings={"train": settings.model_dump()},
+        figures={
+            "images in which the judge sees the digit asked for": percent(found["judge_accuracy"]),
+            "the judge's own accuracy on real test digits": percent(found["judge_test_accuracy"]),
+        },
+        limits="For study and teaching, or to add to training images of digits. Some images show another digit than was asked "
+        "for, as the figure says, so their labels are not to be trusted one by one.",
+    )
+
+
+def judge(run: str, path: Path, settings: Any) -> Card:
+    """The card of the judge."""
+    return Card(
+        what="The judge: a LeNet that reads digits, trained on real ones alone, to score generated ones.",
+        rows={
+            "parts": "`layers`",
+            "input": "RGB images (n, 3, 28, 28) in [-1, 1]",
+            "output": "digit logits (n, 10)",
+        },
+        load=loading("stages.evaluation.judge", "Judge", path, use="logits = network(torch.zeros(1, 3, 28, 28))"),
+        datasets={"digits": settings.dataset},
+        settings=settings.model_dump(),
+        figures={"accuracy on real test digits": percent(read_json(f"results/{run}/evaluation.json")["test_accuracy"])},
+        limits=DIGIT_LIMITS,
+    )
+
+
+def classifier(run: str, path: Path, pair: Any, common: Any, settings: Any) -> Card:
+    """The card of a classifier that was trained on a pair of data sets."""
+    name, method, _ = run.rsplit("-", 2)
+    bound = method == "target_only"
+    found = read_json(f"results/{run}/evaluation.json")
+    sides = {"target, with labels": pair.target} if bound else {"source, with labels": pair.source}
+    if method not in ("source_only", "target_only"):
+        sides["target, without labels"] = pair.target
+    augmented = {} if bound else {"source_augment": pair.source_augment}
+    return Card(
+        what=f"A classifier of digits for {pair.target} by the method {method_name(method)}, on the pair {name}.",
+        rows={
+            "parts": "the encoder that classifies, the class head on its codes, and what the method trains beside them",
+            "input": "RGB images (n, 3, 28, 28) in [-1, 1]",
+            "output": "digit logits (n, 10)",
+        },
+        load=loading(
+            f"stages.adaptation.methods.{method}", "Method", path, use="logits = network.predict(torch.zeros(1, 3, 28, 28))"
+        ),
+        datasets=sides,
+        settings={"common": common.model_dump(), method: settings.model_dump(), **augmented},
+        figures={
+            f"accuracy on the test images of {pair.target}": percent(found["accuracy"]),
+            f"accuracy on images of {pair.source} that were held out": percent(found["source_validation_accuracy"]),
+        },
+        limits=DIGIT_LIMITS,
+    )
+
+
+def text(run: str, path: Path, card: Card, chosen: Datasets, training: dict[str, Any]) -> str:
+    """The card as Markdown."""
+    counts = ", ".join(f"{part} {count:,}" for part, count in parameters(path).items())
+    rows = {"file": f"{path.name}, SHA-256 {sha256(path)}", "parameters": counts, **card.rows}
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    data = "\n\n".join(f"**{side}**: {described(name, chosen)}" for side, name in card.datasets.items())
+    settings = yaml.safe_dump(card.settings | {"training": training}, sort_keys=False, default_flow_style=None)
+    figures = "\n".join(f"- {name}: {value}" for name, value in card.figures.items())
+    seed = "" if run == "judge" else f"\nSeed {run.rpartition('-')[2]}."
+    return f"""# {run}
+
+{card.what}
+
+| | |
+|---|---|
+{table}
+
+## Load it
+
+From the folder of the project, or with it on `PYTHONPATH`:
+
+```python
+{card.load}
+```
+
+## Learnt from
+
+{data}
+
+## Settings
+{seed}
+
+```yaml
+{settings}```
+
+## Figures
+
+{figures}
+
+Those of all runs are in metrics/summary.json.
+
+## Use and limits
+
+{card.limits}
+"""
+
+
+def loading(module: str, name: str, path: Path, *, arguments: str = "", average: bool = False, use: str) -> str:
+    """Lines of Python that load the weights, or of several networks the moving average, and use the network."""
+    kept = '{name[8:]: tensor for name, tensor in weights.items() if name.startswith("average.")}' if average else "weights"
+    return f"""import torch
+from safetensors.torch import load_file
+from {module} import {name}
+
+weights = load_file("{path.as_posix()}")
+network = {name}({arguments}).eval()
+network.load_state_dict({kept})
+{use}"""
+
+
+def described(name: str, chosen: Datasets) -> str:
+    """A data set in the catalogue's words; of a user's own folder no more than that it is one."""
+    if name not in chosen.model_fields_set:
+        return f"{name}, images of the user's own; under which licence is for their owner to say."
+    entry, edition = DATASETS[name], getattr(chosen, name).source.replace("_", " ")
+    words = {"from": entry.publisher, "licence": entry.licence, "cite": entry.citation}
+    return "\n- ".join([f"{name} ({edition}), {entry.title}.\n", *(f"{word}: {said}" for word, said in words.items())])
+
+
+def parameters(path: Path) -> dict[str, int]:
+    """Numbers of parameters by part of the model, running statistics left out."""
+    counts: Counter[str] = Counter()
+    for name, shape in shapes(path).items():
+        if not name.endswith(BUFFERS):
+            counts[name.removeprefix("network.").partition(".")[0]] += math.prod(shape)
+    return dict(sorted(counts.items()))
+
+
+def image_side(path: Path) -> int:
+    """Side of the images that a saved StyleGAN2 makes: 4 in its first block, doubled in each further one."""
+    prefix = "average.generator.blocks."
+    blocks = {name.removeprefix(prefix).split(".")[0] for name in shapes(path) if name.startswith(prefix)}
+    return 2 ** (len(blocks) + 1)
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of a weights file's tensors by name, without reading them; UserError where it is missing or damaged."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
+    except safetensors.SafetensorError as error:
+        raise UserError(f"{path} is no readable safetensors file ({error}): delete it and run `dvc repro`") from None
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+if __name__ == "__main__":
+    run_stage(main)
