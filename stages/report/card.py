@@ -20,7 +20,7 @@ from stages.data.catalog import DATASETS
 from stages.report.names import measure_name, method_name
 from stages.runtime import params
 from stages.runtime.errors import UserError
-from stages.runtime.files import read_json, replacing, sha256
+from stages.runtime.files import read_json, reason, replacing, sha256
 from stages.runtime.schema import Datasets
 from stages.runtime.stage import run as run_stage
 
@@ -30,6 +30,20 @@ DIGIT_LIMITS = (
     "For study and teaching. Every answer is one of the ten digits, also for an image that shows none. What it has not seen in "
     "training, such as other scripts, several digits or photographs of whole pages, it can't be expected to do well on."
 )
+
+
+class Figures(dict[str, float]):
+    """The numbers by name in a JSON file, or `inside` of it; one that is not there is a UserError."""
+
+    def __init__(self, path: str, *inside: str) -> None:
+        self.path, content = path, read_json(path)
+        for name in inside:
+            content = content.get(name) if isinstance(content, dict) else None
+        found = content if isinstance(content, dict) else {}
+        super().__init__({name: one for name, one in found.items() if isinstance(one, int | float) and math.isfinite(one)})
+
+    def __missing__(self, name: str) -> float:
+        raise UserError(f"{self.path} holds no number {name}: delete it and run `dvc repro`")
 
 
 class Card(NamedTuple):
@@ -75,7 +89,7 @@ def form(run: str) -> tuple[tuple[str, ...], Callable[..., Card]]:
 def faces(run: str, path: Path, dataset: str, network: Any, settings: Any, extractors: list[str]) -> Card:
     """The card of a StyleGAN2."""
     size, form = image_side(path), network.model_dump()
-    found = read_json(f"results/{run}/evaluation-{extractors[0]}.json")["protocols"]["clean"]
+    found = Figures(f"results/{run}/evaluation-{extractors[0]}.json", "protocols", "clean")
     names = {name: measure_name(name, extractors[0]) for name in ("fid", "fd", "is", "is_torchvision", "cs")}
     whose = " It has seen 40 people, and its faces are mixtures of theirs." if dataset == "orl" else ""
     return Card(
@@ -107,7 +121,7 @@ def faces(run: str, path: Path, dataset: str, network: Any, settings: Any, extra
 
 def digits(run: str, path: Path, dataset: str, settings: Any) -> Card:
     """The card of an ACGAN."""
-    found = read_json(f"results/{run}/evaluation.json")
+    found = Figures(f"results/{run}/evaluation.json")
     return Card(
         what="An ACGAN (Odena, Olah, Shlens 2017) that makes coloured digits of a class that it is told.",
         rows={
@@ -146,7 +160,7 @@ def judge(run: str, path: Path, settings: Any) -> Card:
         load=loading("stages.evaluation.judge", "Judge", path, use="logits = network(torch.zeros(1, 3, 28, 28))"),
         datasets={"digits": settings.dataset},
         settings=settings.model_dump(),
-        figures={"accuracy on real test digits": percent(read_json(f"results/{run}/evaluation.json")["test_accuracy"])},
+        figures={"accuracy on real test digits": percent(Figures(f"results/{run}/evaluation.json")["test_accuracy"])},
         limits=DIGIT_LIMITS,
     )
 
@@ -155,7 +169,7 @@ def classifier(run: str, path: Path, pair: Any, common: Any, settings: Any) -> C
     """The card of a classifier that was trained on a pair of data sets."""
     name, method, _ = run.rsplit("-", 2)
     bound = method == "target_only"
-    found = read_json(f"results/{run}/evaluation.json")
+    found = Figures(f"results/{run}/evaluation.json")
     sides = {"target, with labels": pair.target} if bound else {"source, with labels": pair.source}
     if method not in ("source_only", "target_only"):
         sides["target, without labels"] = pair.target
@@ -272,6 +286,8 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {reason(error)}") from None
     except safetensors.SafetensorError as error:
         raise UserError(f"{path} is no readable safetensors file ({error}): delete it and run `dvc repro`") from None
 

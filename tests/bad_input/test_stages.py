@@ -81,6 +81,10 @@ STAGES = {
         {TEST: ("test_images", "test_labels", "source_test_images", "source_test_labels")},
         (f"models/{PAIR}-dann-0/weights.safetensors",),
     ),
+    "sample new faces": Stage("generation.sample", ("stylegan2-0",), weights=(FACES,)),
+    "sample new digits": Stage("generation.sample", ("acgan-0",), weights=(ACGAN,)),
+    # It takes the numbers of parameters from the weights, whatever they are.
+    "card judge": Stage("report.card", ("judge",), figures={"results/judge/evaluation.json": "test_accuracy"}),
 }
 # In which order they make what the later ones read.
 ORDER = ["pair", "train_stylegan2", "sample_stylegan2", "statistics", "train_judge", "train_acgan", "sample_acgan", "adapt dann"]
@@ -421,6 +425,9 @@ def test_a_source_too_small_to_hold_some_out_is_named(project):
         ("adaptation.embed", (PAIR, "dan"), "did you mean 'dann'?"),
         ("evaluation.statistics", ("inceptoin",), "did you mean 'inception'?"),
         ("evaluation.evaluate_stylegan2", (0, "inceptoin"), "inceptoin"),
+        ("generation.sample", ("acgan-O",), "did you mean 'acgan-0'?"),
+        ("adaptation.predict", (f"{PAIR}-dan-0", "."), f"did you mean '{PAIR}-dann-0'?"),
+        ("report.card", ("juge",), "'juge' is no run"),
     ],
 )
 def test_an_unknown_word_is_answered_with_the_nearest(project, module, words, hint):

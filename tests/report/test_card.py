@@ -164,13 +164,25 @@ def test_what_is_no_run_is_refused(run, work):
         card.main(run)
 
 
-def test_missing_and_damaged_weights_are_named(work):
+@pytest.mark.parametrize("how", ["missing", "text", "cut", "a folder"])
+def test_missing_and_damaged_weights_are_named(how, work):
     write_run("judge")
     path = Path("models/judge/weights.safetensors")
-    path.write_bytes(b"x")
-    with pytest.raises(UserError, match=f"^{path} is no readable safetensors file"):
-        card.main("judge")
+    content = path.read_bytes()
     path.unlink()
-    with pytest.raises(UserError, match=f"^{path} is missing"):
+    if how == "a folder":
+        path.mkdir()
+    elif how != "missing":
+        path.write_bytes(content[:1000] if how == "cut" else b"not this")
+    with pytest.raises(UserError, match=f"^{path} "):
         card.main("judge")
     assert not path.with_name("README.md").exists()
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"accuracy": "much"}', '{"accuracy": NaN}', "{"])
+def test_figures_of_another_form_are_named(content, work):
+    run = f"{PAIR}-dann-0"
+    write_run(run)
+    Path(f"results/{run}/evaluation.json").write_text(content)
+    with pytest.raises(UserError, match=f"^results/{run}/evaluation.json "):
+        card.main(run)
