@@ -65,8 +65,8 @@ def name_of(main: Callable[..., None]) -> str:
 def parser_of(main: Callable[..., None]) -> argparse.ArgumentParser:
     """The command line of `main`: its positional parameters in order, and an option for each keyword-only one.
 
-    Each is annotated with `Annotated[TYPE, HELP]`, or `Annotated[TYPE, HELP, KEY]` with the key of params.yaml that holds the
-    choices. TYPE is str, int or float, of an option also one of these or None; an option that is bool is a switch. An
+    Each is annotated with `Annotated[TYPE, HELP]`, or `Annotated[TYPE, HELP, KEY, ...]` with the keys of params.yaml that hold
+    the choices. TYPE is str, int or float, of an option also one of these or None; an option that is bool is a switch. An
     underscore at a name's end, which keeps it from being Python's own word, is no part of the option.
     """
     parser = argparse.ArgumentParser(
@@ -79,8 +79,9 @@ def parser_of(main: Callable[..., None]) -> argparse.ArgumentParser:
         annotated, said, *keys = get_args(parameter.annotation) or (parameter.annotation, "")
         kind = next(one for one in (*get_args(annotated), annotated) if one is not NoneType)
         if {"-h", "--help"} & set(sys.argv):
-            # argparse takes % for the beginning of a placeholder.
-            said = "".join([said, *map(_choices, keys)]).replace("%", "%%")
+            said = "".join([said, *map(_choices, keys)])
+        # argparse takes % for the beginning of a placeholder.
+        said = said.replace("%", "%%")
         if parameter.kind is not parameter.KEYWORD_ONLY:
             parser.add_argument(parameter.name, type=kind, help=said)
         elif kind is bool:
