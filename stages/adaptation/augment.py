@@ -1,5 +1,5 @@
 """Augmentation of source images, batched and on their device; random numbers come from torch's global generators, the same
-for any number of processes. Only the neighbours that `strong` puts beside a digit come from each process's own images."""
+for any number of processes, and so do the neighbours that `strong` puts beside a digit."""
 
 import math
 from collections.abc import Callable
@@ -87,9 +87,9 @@ def _restroke(ink: Tensor) -> Tensor:
 
 
 def _with_neighbours(ink: Tensor) -> Tensor:
-    """Put the digits of two other images of the batch beside each, mostly out of the picture; some stay alone."""
+    """Put the digits of two other images of the (global) batch beside each, mostly out of the picture; some stay alone."""
     width = ink.shape[-1]
-    for side, other in ((1, ink.roll(1, 0)), (-1, ink.roll(2, 0))):
+    for side, other in ((1, parallel.rolled(ink, 1)), (-1, parallel.rolled(ink, 2))):
         away = side * int(torch.randint(int(0.45 * width), int(0.7 * width), ()))
         present = (_uniform(ink, 0, 1) < 0.5).float()
         ink = torch.maximum(ink, _moved(other, away) * present)

@@ -128,7 +128,7 @@ class Training(training.Trainable):
                 sums.add(penalty=penalty)
                 loss = loss + use.penalty_weight * penalty
             (loss / use.accumulation).backward()
-        self._apply("discriminator")
+        self._descend("discriminator")
         return sums.means
 
     def _scores(self, real: Tensor, fake: Tensor, penalised: bool) -> tuple[Tensor, Tensor]:
@@ -159,7 +159,7 @@ class Training(training.Trainable):
                     loss = loss + use.path_length_weight * (lengths - self.path_length_mean).square().mean()
             (loss / use.accumulation).backward()
         self.discriminator.requires_grad_(True)
-        self._apply("generator")
+        self._descend("generator")
         if regularised:
             length = parallel.mean(sums.means["path_length"])
             self.path_length_mean.lerp_(length, 1.0 if first else 1 - use.path_length_decay)
@@ -182,7 +182,7 @@ class Training(training.Trainable):
         for name, lr in (("generator", use.lr_generator), ("discriminator", use.lr_discriminator)):
             set_lr(self.optimizers[name], lr, step, use.steps, use.lr_decay)
 
-    def _apply(self, name: str) -> None:
+    def _descend(self, name: str) -> None:
         network = self.faces if name == "generator" else self.discriminator
         parallel.average_gradients(network.parameters())
         self.optimizers[name].step()

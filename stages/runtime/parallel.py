@@ -106,6 +106,16 @@ def alike(module: nn.Module) -> None:
             tensor.copy_(reduce(known.clone(memory_format=torch.contiguous_format)))
 
 
+@torch.no_grad()
+def rolled(tensor: Tensor, rows: int) -> Tensor:
+    """This process's rows (n, ...) of all processes' rows moved down by `rows`; what leaves at the end comes in at the start."""
+    if world() == 1:
+        return tensor.roll(rows, 0)
+    whole = tensor.new_zeros(world(), *tensor.shape)
+    whole[rank()] = tensor
+    return _own(reduce(whole).flatten(0, 1).roll(rows, 0))
+
+
 def total(tensor: Tensor) -> Tensor:
     """The sum over all processes, differentiable any number of times.
 
@@ -118,8 +128,13 @@ def total(tensor: Tensor) -> Tensor:
 def synchronised(module: nn.Module) -> nn.Module:
     """The module, whose batch norms take their statistics from all processes from now on, if the params say so.
 
-    They are changed in place; parameters, buffers and their names stay. Alone nothing changes.
+    Its dropout of whole channels is that of the global batch, whatever they say. Both are changed in place; parameters, buffers
+    and their names stay. Alone nothing changes.
     """
+    if world() > 1:
+        for part in module.modules():
+            if isinstance(part, nn.Dropout2d):
+                part.__class__ = SynchronisedDropout2d
     if world() > 1 and _settings["sync_batch_norm"]:
         # No decorator, since it imports the compiler: a second that who trains nothing need not wait.
         SynchronisedBatchNorm.forward = torch.compiler.disable(SynchronisedBatchNorm.forward)
@@ -146,6 +161,18 @@ class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def _check_input_dim(self, images: Tensor) -> None:
         """Any number of dimensions from 2 on will do."""
+
+
+class SynchronisedDropout2d(nn.Dropout2d):
+    """Dropout of whole channels (Tompson et al. 2015) that draws for all processes what PyTorch's would draw for one."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (n, channels, height, width) in the shape and type they came in."""
+        if not self.training or self.p == 0:
+            return images
+        n, channels = images.shape[:2]
+        kept = images.new_empty(world() * n, channels, 1, 1).bernoulli_(1 - self.p).div_(1 - self.p)
+        return images * _own(kept)
 
 
 class _Normalise(torch.autograd.Function):

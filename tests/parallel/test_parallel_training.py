@@ -115,7 +115,6 @@ def run(folder, steps=60, signal_at=None, fail_at=None, fail_rank=0):
             return values | ({"loss": values["loss"] * float("nan")} if step == fail_at and rank == fail_rank else {})
 
     model, state = Disturbed().double(), ResumeState("toy", None, [])
-    model.net[-1].p = 0.0
     try:
         trained = training.train(
             model, run="toy", seed=0, steps=steps, images_per_step=16, snapshots=2, state=state, records=3, save_every_seconds=1e9

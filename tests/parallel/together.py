@@ -14,7 +14,7 @@ from typing import Any
 
 import lightning_fabric  # noqa: F401  (imported once, here, for all forks)
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stages.runtime import parallel
 from stages.runtime.schema import Training
@@ -23,6 +23,8 @@ from stages.runtime.training import Trainable
 
 TRAINING = Training(resident_gb=1.0, compile=False, deterministic=False, sync_batch_norm=True)
 SECONDS = 120
+# Leads the names of weights as they were before training.
+BEFORE = "before "
 
 
 def together(count: int, job: Callable[..., Any], *arguments: Any, training: Training = TRAINING) -> list[Any]:
@@ -47,33 +49,35 @@ def together(count: int, job: Callable[..., Any], *arguments: Any, training: Tra
             child.kill()
 
 
-def assert_alike(build: Callable[[], Trainable], steps: int, tolerance: float = 1e-8) -> None:
-    """`steps` updates of what `build` makes, in float64 and without dropout, lead two processes to the weights of one."""
-    [alone] = together(1, trained_weights, build, steps)
-    first, second = together(2, trained_weights, build, steps)
-    assert not isinstance(alone, BaseException) and not isinstance(first, BaseException), (alone, first)
+def assert_alike(build: Callable[[], Trainable], steps: int) -> None:
+    """`steps` updates of what `build` makes, in float64, lead two processes to the weights of one."""
+    [alone], pair = (together(count, trained_weights, build, steps) for count in (1, 2))
+    assert_same(alone, *pair)
+
+
+def assert_same(alone: dict[str, Tensor], first: dict[str, Tensor], second: dict[str, Tensor], tolerance: float = 1e-8) -> None:
+    """What `trained_weights` returned: changed by training, the same in both processes, and that of one up to the tolerance."""
+    assert not any(isinstance(one, BaseException) for one in (alone, first, second)), (alone, first, second)
     assert alone.keys() == first.keys() == second.keys()
-    started = together(1, trained_weights, build, 0)[0]
-    assert any(not torch.equal(alone[name], started[name]) for name in alone), "nothing was learnt"
-    for name, tensor in alone.items():
+    names = [name for name in alone if not name.startswith(BEFORE)]
+    assert any(not torch.equal(alone[name], alone[BEFORE + name]) for name in names), "nothing was learnt"
+    for name in names:
         assert torch.equal(first[name], second[name]), f"{name} differs between the two processes"
         torch.testing.assert_close(
-            first[name], tensor, rtol=tolerance, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}"
+            first[name], alone[name], rtol=tolerance, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}"
         )
 
 
 def trained_weights(build: Callable[[], Trainable], steps: int) -> dict[str, Tensor]:
-    """All parameters and buffers after `steps` updates, in float64 throughout; call it in a process of its own."""
+    """Parameters and buffers after `steps` updates in float64, and as they were before; call it in a process of its own."""
     torch.set_default_dtype(torch.float64)
     torch.Tensor.float = torch.Tensor.double
     model = build().double()
-    for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = 0.0
+    before = {BEFORE + name: tensor.clone() for name, tensor in model.state_dict().items()}
     for step in range(1, steps + 1):
         seed_step(0, step)
         model.update(step)
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    return before | {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
 def _child(line: Any, environment: dict[str, str], training: Training, job: Callable[..., Any], arguments: tuple) -> None:
@@ -107,5 +111,11 @@ def _received(line: Any, child: Any) -> Any:
         if not child.is_alive() and not line.poll(0.5):
             return ChildProcessError(f"ended with {child.exitcode}")
         assert time.monotonic() < until, "the processes wait for each other"
-    result = line.recv()
-    return {name: torch.as_tensor(value) for name, value in result.items()} if isinstance(result, dict) else result
+    return _tensors(line.recv())
+
+
+def _tensors(result: Any) -> Any:
+    """The reverse of _plain, for dicts of arrays and of such dicts."""
+    if isinstance(result, dict):
+        return {name: _tensors(value) if isinstance(value, dict) else torch.as_tensor(value) for name, value in result.items()}
+    return result

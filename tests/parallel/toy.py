@@ -14,13 +14,14 @@ CPU = torch.device("cpu")
 
 
 class Toy(Trainable):
-    """Both batch norms, dropout, drawn numbers, a fed batch in two parts, and a loss that is no mean over images."""
+    """Both batch norms, dropout of channels, drawn numbers, a fed batch in two parts, and a loss that is no mean over images."""
 
     def __init__(self, resident_gb: float = 1.0) -> None:
         super().__init__()
         seed_step(0, "init")
         self.net = nn.Sequential(
-            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Dropout(0.5)
+            *(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout2d(0.25)),
+            *(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8)),
         )
         parallel.synchronised(self.net)
         self.register_buffer("average_loss", torch.zeros(()))

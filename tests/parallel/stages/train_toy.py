@@ -20,7 +20,6 @@ def main(seed: int) -> None:
     parallel.start(TRAINING)
     state = ResumeState(f"toy-{seed}", [seed], [])
     model = Waiting().double()
-    model.net[-1].p = 0.0
     trained = train(model, run=f"toy-{seed}", seed=seed, steps=60, images_per_step=16, snapshots=0, state=state)
     if trained is None:
         return

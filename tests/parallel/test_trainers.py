@@ -1,0 +1,94 @@
+"""Every trainer of the study: two processes train to the weights of one, dropout, augmentation and all."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stages.adaptation import method
+from stages.adaptation.train import make_batches
+from stages.evaluation.train_judge import JudgeTraining
+from stages.generation.augment import OPERATIONS
+from stages.generation.train_acgan import ACGAN
+from stages.generation.train_stylegan2 import Training as StyleGAN2Training
+from stages.runtime import device, params
+from stages.runtime.seeding import seed_step
+from stages.runtime.training import Trainable
+from tests.parallel.together import TRAINING, assert_same, together, trained_weights
+
+pytestmark = pytest.mark.slow
+SMOKE = params.load(Path(__file__).resolve().parents[2] / "presets/smoke.yaml")
+STEPS, BATCH = 20, {"batch_size": 8, "precision": "fp32"}
+CPU = torch.device("cpu")
+
+
+def images(seed: int, side: int = 28) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (40, side, side, 3), dtype=np.uint8)
+
+
+LABELS = np.arange(40) % 10
+
+
+def stylegan2(**changes: Any) -> Trainable:
+    """On 8x8 images, with each term and each augmentation within the steps, the batch in two parts."""
+    network = {"latent_dim": 8, "capacity": 2, "fmap_max": 8, "attention_layers": [1], "attention_heads": 1}
+    use = {"accumulation": 2, "penalty_interval": 3, "path_length_start": 4, "path_length_interval": 4, "style_mixing": 0.5}
+    use |= {"augment": list(OPERATIONS), **BATCH, **changes}
+    assert SMOKE.stylegan2.train.penalty_weight > 0 and SMOKE.stylegan2.train.path_length_weight > 0
+    network, settings = SMOKE.stylegan2.network.model_copy(update=network), SMOKE.stylegan2.train.model_copy(update=use)
+    return StyleGAN2Training(images(0, 8), network, settings, TRAINING, 0, CPU)
+
+
+def acgan(**changes: Any) -> Trainable:
+    settings = SMOKE.acgan.train.model_copy(update={"fake_class_weight": 1.0, **BATCH, **changes})
+    return ACGAN(images(0), LABELS, settings, 0, CPU, TRAINING)
+
+
+def judge() -> Trainable:
+    return JudgeTraining(images(0), LABELS, SMOKE.judge.model_copy(update=BATCH), CPU, TRAINING)
+
+
+def adaptation(name: str, source_augment: str = "none", **changes: Any) -> Trainable:
+    seed_step(0, "init")
+    model = device.place(method.named(name)(), CPU)
+    target = None if name in ("source_only", "target_only") else images(1)
+    batches = make_batches(images(0), LABELS, target, BATCH["batch_size"], source_augment, 0, CPU, 1.0)
+    common, settings = SMOKE.adaptation.common, getattr(SMOKE.adaptation, name)
+    model.start(batches, common.model_copy(update=BATCH), settings.model_copy(update=changes))
+    return model
+
+
+TRAINERS: dict[str, Callable[[], Trainable]] = {
+    "stylegan2": stylegan2,
+    "stylegan2, the report's forms": lambda: stylegan2(loss="hinge_inverted", penalty="one_centred", ema="report"),
+    "acgan": acgan,
+    "acgan, the report's objective": lambda: acgan(objective="report"),
+    "judge": judge,
+    "source_only": lambda: adaptation("source_only"),
+    "source_only with a domain head": lambda: adaptation("source_only", "strong", lambda_steps=20),
+    "target_only": lambda: adaptation("target_only", share=0.5),
+    "dann": lambda: adaptation("dann", "jitter"),
+    "dsn": lambda: adaptation("dsn"),
+}
+
+
+def all_trained() -> dict[str, dict[str, torch.Tensor]]:
+    return {name: trained_weights(build, STEPS) for name, build in TRAINERS.items()}
+
+
+@pytest.fixture(scope="module")
+def trained() -> list[dict[str, dict[str, torch.Tensor]]]:
+    """Of one process alone and of each of two together."""
+    return [*together(1, all_trained), *together(2, all_trained)]
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_two_processes_train_to_the_weights_of_one(trained, name):
+    assert_same(*(one[name] for one in trained))
+
+
+def test_every_trainer_is_compared():
+    assert {name.split(",")[0].split(" ")[0] for name in TRAINERS} == {"stylegan2", "acgan", "judge", *method.METHODS}
