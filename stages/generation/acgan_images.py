@@ -1,5 +1,7 @@
 """Between the digits' 28x28 pixels, in which they are stored and judged, and the 32x32 in which ACGAN works."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -36,9 +38,15 @@ def reduce_as_report(images: Tensor) -> np.ndarray:
     return to_uint8((smaller - low) / (high - low).clamp(min=1e-5), low=0.0).cpu().numpy()
 
 
-@torch.no_grad()
 def render(generator: Generator, latents: Tensor, batch_norm: str = "eval", form: str = "clean") -> np.ndarray:
-    """Images uint8 (10 * per_class, 28, 28, 3), ordered by class, of latents (10 * per_class, 100) in the same order.
+    """Images uint8 (10 * per_class, 28, 28, 3), ordered by class, of latents (10 * per_class, 100) in the same order."""
+    parts = [*rendered(generator, latents, batch_norm, form)]
+    return np.concatenate(parts, axis=1).reshape(-1, STORED_SIDE, STORED_SIDE, 3)
+
+
+@torch.no_grad()
+def rendered(generator: Generator, latents: Tensor, batch_norm: str = "eval", form: str = "clean") -> Iterator[np.ndarray]:
+    """The images of `render` as uint8 (10, m, 28, 28, 3), the next `m` of each class at a time.
 
     `form` is how they are brought to that size: `clean` by `reduce`, `report` by `reduce_as_report`.
 
@@ -46,16 +54,14 @@ def render(generator: Generator, latents: Tensor, batch_norm: str = "eval", form
     ten images of each class (the last one fewer, where that does not come out even), balanced as in training. The generator
     keeps its mode and its running statistics.
     """
-    latents = latents.view(CLASSES, -1, LATENT)
+    place = next(generator.parameters(), latents).device
     before, kept = generator.training, {name: buffer.clone() for name, buffer in generator.named_buffers()}
     generator.train(batch_norm == "batch")
-    parts = []
-    for part in latents.split(COLUMNS, dim=1):
-        labels = torch.arange(CLASSES, device=latents.device).repeat_interleave(part.shape[1])
-        images = generator(part.reshape(-1, LATENT), labels)
+    for part in latents.view(CLASSES, -1, LATENT).split(COLUMNS, dim=1):
+        labels = torch.arange(CLASSES, device=place).repeat_interleave(part.shape[1])
+        images = generator(part.reshape(-1, LATENT).to(place), labels)
         stored = reduce(to_uint8(images).cpu().numpy()) if form == "clean" else reduce_as_report(images)
-        parts.append(stored.reshape(CLASSES, part.shape[1], STORED_SIDE, STORED_SIDE, 3))
+        yield stored.reshape(CLASSES, part.shape[1], STORED_SIDE, STORED_SIDE, 3)
     generator.train(before)
     for name, buffer in generator.named_buffers():
         buffer.copy_(kept[name])
-    return np.concatenate(parts, axis=1).reshape(-1, STORED_SIDE, STORED_SIDE, 3)

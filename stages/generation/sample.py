@@ -103,7 +103,7 @@ def faces(
     batches = -(-count // sample_stylegan2.BATCH) * sample_stylegan2.BATCH
     wanted, most = (schema.Sampling(count=number, psi=psi) for number in (batches, MOST))
     settings = settings.model_copy(update={"report": most, "clean": most})
-    return sample_stylegan2.sample(model, settings, wanted, seed)[:count]
+    return np.concatenate([*sample_stylegan2.sample(model, settings, wanted, seed).parts])[:count]
 
 
 def digits(

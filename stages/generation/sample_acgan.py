@@ -7,35 +7,45 @@ in the params' form.
     python -m stages.generation.sample_acgan 0
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
 
 from stages.generation.acgan import CLASSES, LATENT, Generator
-from stages.generation.acgan_images import render
+from stages.generation.acgan_images import STORED_SIDE, rendered
 from stages.runtime import device, params
-from stages.runtime.images import save_arrays
+from stages.runtime.images import save_arrays, scratch
 from stages.runtime.schema import ACGANSample
 from stages.runtime.seeding import seed_step
 from stages.runtime.stage import run
 from stages.runtime.weights import load_weights
+
+SAMPLES = Path("samples")
 
 
 def main(seed: Annotated[int, "seed of the run", "acgan.seeds"]) -> None:
     batch_norm_eps, settings = params.read("acgan.train.batch_norm_eps", "acgan.sample")
     generator = Generator(batch_norm_eps)
     load_weights(f"models/acgan-{seed}/weights.safetensors", generator, "average.")
-    images, labels = sample(device.place(generator, device.pick()), seed, settings)
-    save_arrays(f"samples/acgan-{seed}.npz", images=images, labels=labels)
+    images, labels = sample(device.place(generator, device.pick()), seed, settings, SAMPLES)
+    save_arrays(SAMPLES / f"acgan-{seed}.npz", images=images, labels=labels)
 
 
-def sample(generator: Generator, seed: int, settings: ACGANSample) -> tuple[np.ndarray, np.ndarray]:
-    """`per_class` images of each class, uint8 (10 * per_class, 28, 28, 3), and their labels (10 * per_class,), by class."""
+def sample(generator: Generator, seed: int, settings: ACGANSample, folder: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """`per_class` images of each class, uint8 (10 * per_class, 28, 28, 3), and their labels (10 * per_class,), by class.
+
+    Latents and images lie in `folder` on disk: images are made ten of each class at a time, and stored class after class.
+    """
     seed_step(seed, "samples")
-    latents = torch.randn(CLASSES * settings.per_class, LATENT).to(next(generator.parameters()).device)
-    images = render(generator, latents, settings.batch_norm, settings.form)
-    return images, np.repeat(np.arange(CLASSES, dtype=np.int64), settings.per_class)
+    latents = torch.from_numpy(scratch(folder, (CLASSES * settings.per_class, LATENT), np.float32)).normal_()
+    images = scratch(folder, (CLASSES, settings.per_class, STORED_SIDE, STORED_SIDE, 3), np.uint8)
+    done = 0
+    for part in rendered(generator, latents, settings.batch_norm, settings.form):
+        images[:, done : done + part.shape[1]] = part
+        done += part.shape[1]
+    return images.reshape(-1, *images.shape[2:]), np.repeat(np.arange(CLASSES, dtype=np.int64), settings.per_class)
 
 
 if __name__ == "__main__":

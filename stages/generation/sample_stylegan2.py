@@ -8,6 +8,8 @@ the clean ones in nothing else. All begin with the same latents. `interpolation_
 """
 
 import io
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -17,10 +19,11 @@ from PIL import Image
 from stages.generation.stylegan2 import StyleGAN2
 from stages.runtime import device, params, schema, seeding
 from stages.runtime.errors import UserError
-from stages.runtime.images import save_arrays
+from stages.runtime.images import Blocks, save_arrays, scratch
 from stages.runtime.stage import run
 from stages.runtime.weights import load_weights, read_weights
 
+SAMPLES = Path("samples")
 BATCH = 50
 # Of the interpolations: so many pairs of faces, and steps from one to the other.
 ROWS, COLUMNS = 4, 9
@@ -29,35 +32,44 @@ ROWS, COLUMNS = 4, 9
 def main(seed: Annotated[int, "seed of the run", "stylegan2.seeds"]) -> None:
     network, settings = params.read("stylegan2.network", "stylegan2.sample")
     weights = f"models/stylegan2-{seed}/weights.safetensors"
+    size, place = trained_size(weights), device.pick()
     seeding.seed_step(seed, "init")
-    faces = device.place(StyleGAN2(trained_size(weights), **network.model_dump()), device.pick())
-    untrained = sample(faces, settings, settings.clean, seed)
+    untrained, faces = (device.place(StyleGAN2(size, **network.model_dump()), place) for _ in range(2))
     load_weights(weights, faces, prefix="average.")
-    report = through_jpeg(sample(faces, settings, settings.report, seed))
-    clean = sample(faces, settings, settings.clean, seed)
-    between = interpolate(faces, settings, seed)
+    report = sample(faces, settings, settings.report, seed, SAMPLES)
     save_arrays(
-        f"samples/stylegan2-{seed}.npz",
-        **{"report_images": report, "clean_images": clean, "untrained_images": untrained, "interpolation_images": between},
+        SAMPLES / f"stylegan2-{seed}.npz",
+        report_images=Blocks(report.shape, map(through_jpeg, report.parts)),
+        clean_images=sample(faces, settings, settings.clean, seed, SAMPLES),
+        untrained_images=sample(untrained, settings, settings.clean, seed, SAMPLES),
+        interpolation_images=interpolate(faces, settings, seed),
     )
 
 
-@torch.no_grad()
-def sample(faces: StyleGAN2, settings: schema.StyleGAN2Sample, protocol: schema.Sampling, seed: int) -> np.ndarray:
-    """Images (count, size, size, 3) uint8, their styles drawn towards the mean style: w' = mean + psi (w - mean).
+def sample(
+    faces: StyleGAN2, settings: schema.StyleGAN2Sample, protocol: schema.Sampling, seed: int, folder: Path | None = None
+) -> Blocks:
+    """Images (count, size, size, 3), made as they are written, their styles drawn towards the mean: w' = mean + psi (w - mean).
 
     Every protocol draws the latents of the largest one and uses the first of them, so that images of one number show one z.
+    They lie in `folder` on disk, since all are drawn before the first image's noise.
     """
+    return Blocks((protocol.count, faces.size, faces.size, 3), _sampled(faces, settings, protocol, seed, folder))
+
+
+@torch.no_grad()
+def _sampled(
+    faces: StyleGAN2, settings: schema.StyleGAN2Sample, protocol: schema.Sampling, seed: int, folder: Path | None
+) -> Iterator[np.ndarray]:
     seeding.seed_step(seed, "sample")
     place = next(faces.parameters()).device
     mean = faces.mapping(torch.randn(settings.mean_latents, faces.latent_dim, device=place)).mean(0)
-    latents = torch.randn(max(settings.report.count, settings.clean.count), faces.latent_dim, device=place)
-    batches = []
+    count = max(settings.report.count, settings.clean.count)
+    latents = torch.from_numpy(scratch(folder, (count, faces.latent_dim), np.float32)).normal_()
     for z in latents[: protocol.count].split(BATCH):
-        w = mean.lerp(faces.mapping(z), protocol.psi)
+        w = mean.lerp(faces.mapping(z.to(place)), protocol.psi)
         noise = torch.rand(len(z), faces.size, faces.size, device=place)
-        batches.append(device.to_uint8(faces.generator(faces.spread(w), noise), low=0.0).cpu())
-    return torch.cat(batches).numpy()
+        yield device.to_uint8(faces.generator(faces.spread(w), noise), low=0.0).cpu().numpy()
 
 
 @torch.no_grad()
