@@ -17,7 +17,7 @@ from stages.generation.train_stylegan2 import Training as StyleGAN2Training
 from stages.runtime import device, params
 from stages.runtime.seeding import seed_step
 from stages.runtime.training import Trainable
-from tests.parallel.together import TRAINING, assert_same, together, trained_weights
+from tests.parallel.together import TRAINING, assert_alike
 
 pytestmark = pytest.mark.slow
 SMOKE = params.load(Path(__file__).resolve().parents[2] / "presets/smoke.yaml")
@@ -75,19 +75,9 @@ TRAINERS: dict[str, Callable[[], Trainable]] = {
 }
 
 
-def all_trained() -> dict[str, dict[str, torch.Tensor]]:
-    return {name: trained_weights(build, STEPS) for name, build in TRAINERS.items()}
-
-
-@pytest.fixture(scope="module")
-def trained() -> list[dict[str, dict[str, torch.Tensor]]]:
-    """Of one process alone and of each of two together."""
-    return [*together(1, all_trained), *together(2, all_trained)]
-
-
 @pytest.mark.parametrize("name", TRAINERS)
-def test_two_processes_train_to_the_weights_of_one(trained, name):
-    assert_same(*(one[name] for one in trained))
+def test_two_processes_train_to_the_weights_of_one(name):
+    assert_alike(TRAINERS[name], STEPS)
 
 
 def test_every_trainer_is_compared():

@@ -49,14 +49,9 @@ def together(count: int, job: Callable[..., Any], *arguments: Any, training: Tra
             child.kill()
 
 
-def assert_alike(build: Callable[[], Trainable], steps: int) -> None:
+def assert_alike(build: Callable[[], Trainable], steps: int, tolerance: float = 1e-8) -> None:
     """`steps` updates of what `build` makes, in float64, lead two processes to the weights of one."""
-    [alone], pair = (together(count, trained_weights, build, steps) for count in (1, 2))
-    assert_same(alone, *pair)
-
-
-def assert_same(alone: dict[str, Tensor], first: dict[str, Tensor], second: dict[str, Tensor], tolerance: float = 1e-8) -> None:
-    """What `trained_weights` returned: changed by training, the same in both processes, and that of one up to the tolerance."""
+    [alone], (first, second) = (together(count, trained_weights, build, steps) for count in (1, 2))
     assert not any(isinstance(one, BaseException) for one in (alone, first, second)), (alone, first, second)
     assert alone.keys() == first.keys() == second.keys()
     names = [name for name in alone if not name.startswith(BEFORE)]
@@ -111,11 +106,5 @@ def _received(line: Any, child: Any) -> Any:
         if not child.is_alive() and not line.poll(0.5):
             return ChildProcessError(f"ended with {child.exitcode}")
         assert time.monotonic() < until, "the processes wait for each other"
-    return _tensors(line.recv())
-
-
-def _tensors(result: Any) -> Any:
-    """The reverse of _plain, for dicts of arrays and of such dicts."""
-    if isinstance(result, dict):
-        return {name: _tensors(value) if isinstance(value, dict) else torch.as_tensor(value) for name, value in result.items()}
-    return result
+    result = line.recv()
+    return {name: torch.as_tensor(value) for name, value in result.items()} if isinstance(result, dict) else result
