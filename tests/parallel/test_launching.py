@@ -84,9 +84,10 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on_exactly(start, tmp_path
     _, undisturbed, _ = ended(start(DEVICES="2"))
     for file in tmp_path.glob("at25-*"):
         file.unlink()
-    process = start(DEVICES="2", WAIT="0.1")
+    process = start(DEVICES="2", WAIT="told")
     pids(tmp_path)
     os.killpg(process.pid, signal.SIGINT)
+    (tmp_path / "go").touch()
     code, out, err = ended(process)
     assert (code, out, err) == (130, "", "toy-0: stopped at step 40; the same command goes on from step 40\n")
     code, out, err = ended(start(DEVICES="2"))
@@ -95,9 +96,10 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on_exactly(start, tmp_path
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_sigterm_to_one_process_ends_all(start, tmp_path, rank):
-    process = start(DEVICES="2", WAIT="0.05")
+    process = start(DEVICES="2", WAIT="told")
     both = pids(tmp_path)
     os.kill(both[rank], signal.SIGTERM)
+    (tmp_path / "go").touch()
     assert ended(process) == (143, "", "toy-0: stopped at step 40; the same command goes on from step 40\n")
     assert all(gone(pid) for pid in both)
 

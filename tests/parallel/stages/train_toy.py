@@ -1,4 +1,7 @@
-"""A stage that trains the toy, for tests of how processes start and end; after step 25 it waits as long as WAIT says."""
+"""A stage that trains the toy, for tests of how processes start and end.
+
+From step 25 on every step waits as many seconds as WAIT says; where it says `told`, step 25 waits for a file `go`.
+"""
 
 import os
 import time
@@ -33,8 +36,11 @@ class Waiting(Toy):
         values = super().update(step)
         if step == 25:
             Path(f"at25-{parallel.rank()}").write_text(str(os.getpid()))
-        if step >= 25:
-            time.sleep(float(os.environ.get(f"WAIT_{parallel.rank()}", os.environ.get("WAIT", "0"))))
+        wait = os.environ.get("WAIT", "0")
+        while step == 25 and wait == "told" and not Path("go").exists():
+            time.sleep(0.05)
+        if step >= 25 and wait != "told":
+            time.sleep(float(wait))
         return values
 
 
