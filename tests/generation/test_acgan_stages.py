@@ -228,6 +228,7 @@ def test_samples_repeat_and_follow_the_seed_and_the_params():
         return sample_acgan.sample(generator, seed, schema.ACGANSample(**asked))[0]
 
     one = images()
+    assert isinstance(one, np.memmap)  # on disk, however many they are
     assert np.array_equal(one, images())
     for other in (images(seed=1), images(batch_norm="batch"), images(form="report")):
         assert not np.array_equal(one, other)

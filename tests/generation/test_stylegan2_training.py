@@ -266,7 +266,9 @@ def test_the_stages_write_what_they_promise(stage: Path) -> None:
 
 
 def sampled(*arguments) -> np.ndarray:
-    return np.concatenate([*sample_stylegan2.sample(*arguments).parts])
+    parts = [*sample_stylegan2.sample(*arguments).parts]
+    assert max(map(len, parts)) <= sample_stylegan2.BATCH
+    return np.concatenate(parts)
 
 
 def samples(name: str) -> np.ndarray:
