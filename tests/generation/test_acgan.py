@@ -1,4 +1,4 @@
-"""stages.generation.acgan: sizes, initialisation, objectives in closed form, and the enlarging convolution."""
+"""stages.generation.acgan: sizes, initialisation, objectives in closed form, and its own convolutions."""
 
 import math
 
@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from stages.generation.acgan import Discriminator, EnlargingConv2d, Generator, adversarial_loss, class_loss
+from stages.generation import acgan
+from stages.generation.acgan import Discriminator, EnlargingConv2d, Generator, RowwiseConv2d, adversarial_loss, class_loss
 
 
 def count(network: nn.Module) -> int:
@@ -54,12 +55,31 @@ def test_label_scales_the_latent_so_that_a_zero_latent_forgets_it():
     assert not torch.allclose(one, other)
 
 
-def test_enlarging_convolution_is_the_same_in_bfloat16():
+@pytest.mark.parametrize("tiles", [False, True])
+def test_enlarging_convolution_is_the_same_in_bfloat16_on_every_processor(monkeypatch, tiles):
+    monkeypatch.setattr(acgan, "_multiplies_tiles", lambda: tiles)
     torch.manual_seed(0)
-    layer, images = EnlargingConv2d(5, 7), torch.randn(2, 5, 6, 9)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        rounded = layer(images.bfloat16())
-    torch.testing.assert_close(rounded.float(), layer(images), rtol=0.05, atol=0.02)
+    layer, images, found = EnlargingConv2d(5, 7), torch.randn(2, 5, 6, 9), []
+    nn.init.normal_(layer.bias)
+    for precise in (images.bfloat16(), images):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precise is not images):
+            outputs = layer(precise)
+        assert outputs.dtype == precise.dtype
+        found.append([outputs, *torch.autograd.grad(outputs.float().square().sum(), list(layer.parameters()))])
+    for rounded, exact in zip(*found, strict=True):
+        torch.testing.assert_close(rounded.float(), exact, rtol=0.05, atol=0.02 * exact.abs().max().item())
+
+
+def test_row_by_row_convolution_is_the_plain_one_with_its_gradients():
+    torch.manual_seed(0)
+    layer, images = RowwiseConv2d(5, 3), torch.randn(2, 5, 6, 9)
+    found = []
+    for forward in (RowwiseConv2d.forward, nn.Conv2d.forward):
+        pictures = images.clone().requires_grad_()
+        outputs = forward(layer, pictures)
+        found.append([outputs, *torch.autograd.grad(outputs.tanh().sum(), [pictures, *layer.parameters()])])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
 def test_enlarging_convolution_equals_enlarging_then_convolving():
