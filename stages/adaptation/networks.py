@@ -93,10 +93,11 @@ class Decoder(nn.Sequential):
 
     def forward(self, codes: Tensor, domains: int = 1) -> Tensor:
         """Images as float32 also under autocast. For `domains` see Encoder."""
+        *layers, last, _ = self
         features = codes
-        for layer in self:
+        for layer in layers:
             features = normalised(layer, features, domains) if isinstance(layer, _BatchNorm) else layer(features)
-        return features.float()
+        return _by_rows(features, last.weight).tanh()
 
 
 class DANN(nn.Module):
@@ -131,6 +132,17 @@ def initialize(module: nn.Module) -> None:
     elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
         nn.init.normal_(module.weight, 1.0, 0.02)
         nn.init.zeros_(module.bias)
+
+
+def _by_rows(features: Tensor, kernel: Tensor) -> Tensor:
+    """Transposed convolution, of stride 1 and unpadded, of features (n, channels, ...) to few channels, float32.
+
+    Processors compute sixteen channels of a convolution in the time of three. So each row of the kernel (channels, out, k, k)
+    becomes `out` channels of a convolution along the rows of the features, whose results are added row by row.
+    """
+    side = kernel.shape[2]
+    rows = F.conv_transpose2d(features, kernel.transpose(1, 2).flatten(1, 2).unsqueeze(2)).float()
+    return sum(F.pad(part, (0, 0, row, side - 1 - row)) for row, part in enumerate(rows.chunk(side, dim=1)))
 
 
 def _widened(channels: int, out: int, kernel: int, stride: int = 1, padding: int = 0) -> list[nn.Module]:

@@ -1,5 +1,6 @@
 """Sizes, ranges and starting weights of the networks."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -26,6 +27,20 @@ def test_decoder_gives_images_between_minus_one_and_one():
     images = Decoder()(torch.randn(4, 512) * 50)
     assert images.shape == (4, 3, 28, 28)
     assert images.abs().max() <= 1
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_decoder_equals_its_layers_in_order_with_their_gradients(autocast):
+    torch.manual_seed(0)
+    decoder, codes, weights = Decoder().eval(), torch.randn(4, 512), torch.randn(4, 3, 28, 28)
+    found = []
+    for forward in (decoder, lambda inputs: nn.Sequential.forward(decoder, inputs)):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            images = forward(codes)
+        found.append([images, *torch.autograd.grad((images * weights).sum(), list(decoder.parameters()))])
+    tolerance = 0.02 if autocast else 1e-5
+    for one, other in zip(*found, strict=True):
+        assert (one - other).abs().max() <= tolerance * other.abs().max()
 
 
 def test_logits_are_float32_under_autocast():
