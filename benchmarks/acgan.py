@@ -21,7 +21,7 @@ from benchmarks.paper_trainers import digits
 from benchmarks.plain_acgan import PlainACGAN, plain_loader
 from stages.generation.acgan_images import enlarge
 from stages.generation.train_acgan import ACGAN
-from stages.runtime import params
+from stages.runtime import device, params
 from stages.runtime.seeding import seed_step
 
 IMAGES = 2000
@@ -35,6 +35,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     print(machine())
+    # As every training does; the plain form has the good of it, too.
+    device.keep_freed_memory()
     images, labels = digits(IMAGES)
     batch = torch.from_numpy(images[:32])
     alone = interleaved({"enlarge": lambda: enlarge(batch)}, rounds=9, repeats=20)
