@@ -14,10 +14,13 @@ Spec = dict[str, Any]
 METHODS = {"source_only": "#8b949e", "dann": BLUE, "dsn": ORANGE, "target_only": GREEN}
 # Longer curves are averaged down to so many points, which is what a screen can show.
 POINTS = 240
+# Accuracy of guessing one of ten digits.
+CHANCE = 0.1
 
 
 def accuracy_bars(adaptation: Mapping[str, Mapping[str, Any]], theirs: Mapping[tuple[str, str], float]) -> Spec:
-    """By pair a bar a method with its spread over the seeds; a dash where the study's own figure is comparable."""
+    """By pair a bar a method with its spread over the seeds; a dash where the study's own figure is comparable;
+    dotted, chance."""
     rows = []
     for pair, methods in adaptation.items():
         for method, figures in methods.items():
@@ -29,13 +32,16 @@ def accuracy_bars(adaptation: Mapping[str, Mapping[str, Any]], theirs: Mapping[t
         x=alt.X("pair:N", title=None, sort=None, axis=alt.Axis(labelAngle=0, labelLimit=130)),
         xOffset=alt.XOffset("method:N", sort=[method_name(method) for method in methods]),
     )
-    height = alt.Y("accuracy:Q", title="accuracy on target test", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
+    height = alt.Y(
+        "accuracy:Q", title="accuracy on target test", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", tickCount=5)
+    )
     numbers = [alt.Tooltip("accuracy:Q", format=".1%"), alt.Tooltip("std:Q", format=".1%"), alt.Tooltip("seeds:Q")]
     bars = base.mark_bar().encode(y=height, color=_by_method(methods), tooltip=[*_tooltip("pair", "method"), *numbers])
     spread = base.transform_filter("datum.std > 0").mark_rule(strokeWidth=2).encode(y="low:Q", y2="high:Q")
     labels = base.mark_text(dy=-6, fontSize=11).encode(y="high:Q", text=alt.Text("accuracy:Q", format=".0%"))
     dash = base.transform_filter("isValid(datum.study)").mark_tick(thickness=3, color=PURPLE).encode(y="study:Q")
-    return _spec(alt.layer(bars, spread, labels, dash), height=300)
+    chance = alt.Chart(_values([{"chance": CHANCE}])).mark_rule(strokeDash=[2, 3], opacity=0.7).encode(y="chance:Q")
+    return _spec(alt.layer(bars, chance, spread, labels, dash), height=300)
 
 
 def accuracy_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec:
@@ -54,23 +60,23 @@ def accuracy_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec:
     return _spec(alt.layer(line, band))
 
 
-def lines(history: pd.DataFrame, names: Mapping[str, str], *, share: bool = False, log: bool = False) -> Spec:
-    """One line for each column of `names` that the history has; `share` is for values from 0 to 1.
+def lines(history: pd.DataFrame, names: Mapping[str, str], title: str, *, share: bool = False, log: bool = False) -> Spec:
+    """One line for each column of `names` that the history has, over an axis of this title; `share` is for values from 0 to 1.
 
-    With `log`, what is not above 0 is left out: a loss of exactly 0 has not started yet. A column `lambda` is drawn dashed, on an
-    axis of its own at the right.
+    With `log`, what is not above 0 is left out: a loss of exactly 0 has not started yet. A column `lambda` is drawn in grey, on
+    an axis of its own at the right.
     """
     table = _long(history, names, log=log)
     scale = alt.Scale(type="log", nice=False) if log else alt.Scale(domain=[0, 1]) if share else alt.Scale(zero=False)
     labels = [label for column, label in names.items() if column in history]
     colour = alt.Color("series:N", title=None, scale=alt.Scale(domain=labels, range=list(LINES[: len(labels)])))
-    axis = alt.Axis(format="%") if share else alt.Axis(format="~g" if log else ",~f", tickCount=5, grid=not log)
+    axis = alt.Axis(orient="left", format="%" if share else "~g" if log else ",~f", tickCount=5, grid=not log)
     drawn = (
         alt.Chart(_values(table.to_dict("records")))
         .mark_line(strokeWidth=1.6, clip=True)
         .encode(
             x=_step(),
-            y=alt.Y("value:Q", title=None, scale=scale, axis=axis),
+            y=alt.Y("value:Q", title=title, scale=scale, axis=axis),
             color=colour,
             strokeDash=alt.StrokeDash("series:N", title=None, scale=alt.Scale(domain=labels)),
             tooltip=[alt.Tooltip("series:N", title="value of"), "step:Q", alt.Tooltip("value:Q", format=".4~g")],
@@ -79,16 +85,16 @@ def lines(history: pd.DataFrame, names: Mapping[str, str], *, share: bool = Fals
     if "lambda" not in history:
         return _spec(drawn)
     strength = _long(history, {"lambda": "lambda"})
-    right = alt.Y("value:Q", title="lambda (dashed)", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(grid=False))
-    dashed = alt.Chart(_values(strength.to_dict("records"))).mark_line(strokeDash=[5, 4], strokeWidth=1.4, color="#8b949e")
-    dashed = dashed.encode(x=_step(), y=right, tooltip=["step:Q", alt.Tooltip("value:Q", title="lambda", format=".3f")])
-    return _spec(alt.layer(drawn, dashed).resolve_scale(y="independent"))
+    right = alt.Y("value:Q", title="lambda (grey)", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(grid=False, orient="right"))
+    grey = alt.Chart(_values(strength.to_dict("records"))).mark_line(strokeWidth=3, opacity=0.6, color="#8b949e")
+    grey = grey.encode(x=_step(), y=right, tooltip=["step:Q", alt.Tooltip("value:Q", title="lambda", format=".3f")])
+    return _spec(alt.layer(grey, drawn).resolve_scale(y="independent"))
 
 
 def losses(history: pd.DataFrame) -> Spec:
     """All losses of one adaptation run on a logarithmic scale, and its lambda."""
     names = {name: name.removesuffix("_loss") for name in history if name.endswith("loss")}
-    return lines(history, names, log=True)
+    return lines(history, names, "loss, log scale", log=True)
 
 
 def by_class(series: Mapping[str, Sequence[float | None]]) -> Spec:

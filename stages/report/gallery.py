@@ -14,7 +14,7 @@ from stages.report.pictures import Picture, picture, sheet
 from stages.report.results import PROTOCOLS, Results
 from stages.runtime.images import load_arrays
 
-FACES, COLUMNS = 32, 8
+FACES, COLUMNS, STRIP = 32, 8, 10
 # Faces and digits that are shown as training goes on.
 PROGRESS = {"stylegan2": range(12), "acgan": range(100)}
 # What DSN makes of an image: the image itself, and the decoder's output for both codes and for each alone.
@@ -31,6 +31,7 @@ def faces(results: Results) -> dict[str, Any]:
     (real,) = load_arrays(f"data/prepared/{results.study.faces}.npz", "test_images")
     spread = np.linspace(0, len(real) - 1, min(FACES, len(real))).round().astype(int)
     return {
+        "strip": sheet(drawn["clean"][:STRIP], STRIP),
         "sheets": {protocol: sheet(images[:FACES], COLUMNS) for protocol, images in drawn.items()},
         "real": sheet(real[spread], COLUMNS),
         "progress": progress(f"results/{name}/snapshots.npz", PROGRESS["stylegan2"], 6),
@@ -46,6 +47,7 @@ def digits(results: Results) -> dict[str, Any]:
     columns = min(10, *(int((labels == digit).sum()) for digit in range(10)))
     by_class = np.concatenate([images[labels == digit][:columns] for digit in range(10)])
     return {
+        "strip": sheet(by_class[::columns], 10),
         "sheet": sheet(by_class, columns),
         "progress": progress(f"results/{name}/snapshots.npz", PROGRESS["acgan"], 10),
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from stages.report import charts, comparison, embedding, gallery, reference
+from stages.report import brief, charts, comparison, embedding, gallery, reference
 from stages.report.datasets import described
 from stages.report.names import method_name
 from stages.report.render import write
@@ -49,7 +49,8 @@ def shown(study: Study, results: Results, summary: dict[str, Any]) -> dict[str, 
         "study": study,
         "results": results,
         "summary": summary,
-        "rows": rows,
+        "answers": list(brief.answers(study, summary, rows)),
+        "groups": groups(rows),
         "stand_ins": [name for name in study.data if study.origin(name) not in ("official", "own folder")],
         "faces": gallery.faces(results),
         "digits": gallery.digits(results),
@@ -61,8 +62,7 @@ def shown(study: Study, results: Results, summary: dict[str, Any]) -> dict[str, 
         "datasets": described(study),
         "parts": read_timings(study),
         "provenance": provenance(),
-        **{"reference": reference, "head": comparison.HEAD, "measures": comparison.MEASURES, "headline": headline},
-        **{"scores": SCORES, "kinds": gallery.RECONSTRUCTIONS},
+        **{"reference": reference, "head": comparison.HEAD, "scores": SCORES, "kinds": gallery.RECONSTRUCTIONS},
     }
 
 
@@ -72,15 +72,16 @@ def draw(results: Results, summary: dict[str, Any], theirs: dict[tuple[str, str]
     found = {"accuracy": charts.accuracy_bars(summary["adaptation"], theirs)}
     found |= {f"tsne_{colour}": charts.scatter(colour) for colour in ("label", "domain")}
     faces = results.history(f"stylegan2-{study.stylegan2_seeds[0]}")
-    found["stylegan2_losses"] = charts.lines(faces, {"loss_d": "discriminator", "loss_g": "generator"})
-    found["stylegan2_scores"] = charts.lines(faces, {"d_real": "on real", "d_fake": "on generated"})
-    found["stylegan2_rest"] = charts.lines(faces, {"penalty": "gradient penalty", "path_length": "path length"})
+    found["stylegan2_losses"] = charts.lines(faces, {"loss_d": "discriminator", "loss_g": "generator"}, "loss")
+    found["stylegan2_scores"] = charts.lines(faces, {"d_real": "on real", "d_fake": "on generated"}, "discriminator’s output")
+    found["stylegan2_rest"] = charts.lines(faces, {"penalty": "gradient penalty", "path_length": "path length"}, "regulariser")
     digits = results.history(f"acgan-{study.acgan_seeds[0]}")
-    found["acgan_losses"] = charts.lines(digits, {"loss_discriminator": "discriminator", "loss_generator": "generator"})
-    found["acgan_accuracy"] = charts.lines(digits, {"accuracy_real": "real", "accuracy_fake": "generated"}, share=True)
+    found["acgan_losses"] = charts.lines(digits, {"loss_discriminator": "discriminator", "loss_generator": "generator"}, "loss")
+    heads = {"accuracy_real": "real", "accuracy_fake": "generated"}
+    found["acgan_accuracy"] = charts.lines(digits, heads, "class head’s accuracy", share=True)
     judge = results.history("judge")
-    found["judge_loss"] = charts.lines(judge, {"loss": "cross-entropy"}, log=True)
-    found["judge_accuracy"] = charts.lines(judge, {"accuracy": "training batches"}, share=True)
+    found["judge_loss"] = charts.lines(judge, {"loss": "cross-entropy"}, "loss, log scale", log=True)
+    found["judge_accuracy"] = charts.lines(judge, {"accuracy": "training batches"}, "accuracy", share=True)
     judged = {"real test digits": results.judge["per_class"], "generated digits": results.digits[0]["per_class"]}
     found["judge_classes"] = charts.by_class(judged)
     for pair in study.pairs:
@@ -90,9 +91,12 @@ def draw(results: Results, summary: dict[str, Any], theirs: dict[tuple[str, str]
     return found
 
 
-def headline(figures: dict[str, Any]) -> str:
-    """The measure that stands for an extractor; torchvision's Inception is there for its score."""
-    return next(measure for measure in ("fid", "is_torchvision", "fd") if measure in figures)
+def groups(rows: list[comparison.Row]) -> list[tuple[str, list[comparison.Row]]]:
+    """The rows by what can be compared, under a heading each; groups without rows are left out."""
+    found: dict[str, list[comparison.Row]] = {"both": [], "ours": [], "theirs": []}
+    for row in rows:
+        found["theirs" if row.ours is None else "ours" if row.theirs is None else "both"].append(row)
+    return [(name, group) for name, group in found.items() if group]
 
 
 def read_ablation(path: str | Path) -> list[list[str]]:

@@ -71,7 +71,10 @@ def figure(value: float | dict[str, Any]) -> str:
     """A number, or a mean with its spread where there is one, short enough for a table."""
     if isinstance(value, dict):
         return figure(value["mean"]) + (f" ± {value['std']:.2g}" if value["std"] else "")
-    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) < 1 else f"{value:.2f}"
+    size = abs(value)
+    if size >= 1:
+        return f"{value:.1f}" if size >= 100 else f"{value:.2f}"
+    return f"{value:.4f}" if 0 < size < 0.01 else f"{value:.3g}"
 
 
 def duration(seconds: float) -> str:

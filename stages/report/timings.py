@@ -112,7 +112,8 @@ def provenance() -> dict[str, Any]:
     """Commit, machine and versions; what can't be told is left out."""
     facts = {"commit": _commit(), "Python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
     facts["processors"] = f"{os.cpu_count()} x {_processor()}" if _processor() else str(os.cpu_count())
-    facts["GPUs"] = "; ".join(_said("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()) or "none"
+    gpus = _said("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
+    facts["device"] = "; ".join(gpus) or "CPU; no GPU found"
     for package in PACKAGES:
         try:
             facts[package] = metadata.version(package)

@@ -13,8 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stages.report import page
+from stages.report import compare, page
 from tests.report.conftest import PAIR, write_extras
+from tests.report.test_compare import IDENTITY, git, set_accuracy, set_steps
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements.txt")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -27,6 +28,7 @@ AXE = "axe-core@4.10.3"
 QUIET = ("quic", "background-networking", "component-update", "sync", "gpu", "dev-shm-usage")
 OPTIONS = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in QUIET)]
 WIDTHS = (360, 820, 1920)
+PAGES = ("report/index.html", "report/compare.html")
 
 
 @pytest.fixture(scope="module")
@@ -46,20 +48,36 @@ def made(summarised, tmp_path_factory) -> Path:
         patch.setenv("TIMINGS_DIR", ".timings")
         write_extras()
         page.main()
+        compare_with_a_longer_run(patch)
     return folder
+
+
+def compare_with_a_longer_run(patch: pytest.MonkeyPatch) -> None:
+    """Write report/compare.html: the study as it is beside itself with other steps, another figure and another picture."""
+    set_steps(1500)
+    git("init", "-q", "-b", "feature/a-long-name")
+    git("add", "params.yaml", "metrics", "plots")
+    git(*IDENTITY, "commit", "-qm", "state")
+    set_steps(3000)
+    set_accuracy(0.99)
+    shutil.copy("plots/faces.png", "plots/digits.png")
+    patch.setenv("EXPS", "feature/a-long-name workspace")
+    compare.main()
+    git("checkout", "-q", ".")
 
 
 class Visit:
     """The page opened from disk, with all that it complained of and asked for."""
 
-    def __init__(self, browser, folder: Path, width: int = 1280, scheme: str = "light") -> None:
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce")
+    def __init__(self, browser, path: Path, width: int = 1280, scheme: str = "light", touch: bool = False) -> None:
+        size = {"width": width, "height": 900}
+        self.context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce", has_touch=touch)
         self.tab = self.context.new_page()
         self.complaints, self.requests = [], []
         self.tab.on("console", lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None)
         self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.tab.on("request", lambda request: self.requests.append(request.url))
-        self.tab.goto((folder / "report/index.html").as_uri())
+        self.tab.goto(path.as_uri())
 
     def draw(self) -> None:
         """Have every chart drawn, and wait for it."""
@@ -72,8 +90,8 @@ class Visit:
 def visit(browser, made):
     visits = []
 
-    def opened(**options) -> Visit:
-        visits.append(Visit(browser, made, **options))
+    def opened(page: str = "report/index.html", **options) -> Visit:
+        visits.append(Visit(browser, made / page, **options))
         visits[-1].draw()
         return visits[-1]
 
@@ -97,8 +115,9 @@ def axe(tmp_path_factory) -> str:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_nothing_fails_nothing_is_fetched_and_nothing_sticks_out(visit, width, scheme):
-    shown = visit(width=width, scheme=scheme)
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_fails_nothing_is_fetched_and_nothing_sticks_out(visit, page, width, scheme):
+    shown = visit(page, width=width, scheme=scheme)
     assert shown.complaints == []
     assert [url for url in shown.requests if not url.startswith(("file:", "data:"))] == []
     assert shown.tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -183,6 +202,40 @@ def test_hovering_shows_image_label_and_prediction(visit, made):
     assert "data:image/webp" in tab.locator("#tsne .thumb").evaluate("(thumb) => thumb.style.backgroundImage")
 
 
+def test_a_tap_beside_a_mark_shows_the_nearest_image(visit):
+    tab = visit(width=360, touch=True).tab
+    tab.locator("#tsne input[value=wrong]").check()
+    tab.wait_for_function("document.querySelector('#tsne .plot').dataset.shown === '4'")
+    mark = tab.locator("#tsne svg .mark-symbol.role-mark path").first
+    mark.scroll_into_view_if_needed()
+    box = mark.bounding_box()
+    tab.touchscreen.tap(box["x"] + box["width"] / 2 + 9, box["y"] + box["height"] / 2)
+    sync_api.expect(tab.locator("#tsne .picked p")).to_contain_text("target image of a")
+
+
+def test_far_from_every_mark_nothing_is_chosen(visit):
+    tab = visit().tab
+    tab.locator("#tsne input[value=wrong]").check()
+    tab.wait_for_function("document.querySelector('#tsne .plot').dataset.shown === '4'")
+    tab.locator("#tsne .plot svg").hover(position={"x": 1, "y": 1}, force=True)
+    assert tab.locator("#tsne .picked p").inner_text() == "No image chosen."
+
+
+def test_the_answers_bars_are_as_long_as_their_values(visit):
+    widths = visit().tab.evaluate("[...document.querySelectorAll('#brief .card:nth-child(3) i')].map((bar) => bar.offsetWidth)")
+    shares = [0.52, 0.59, 0.615, 0.96]
+    assert widths == pytest.approx([widths[3] * share / 0.96 for share in shares], abs=1.5)
+
+
+def test_compared_results_stand_in_one_table(visit):
+    tab = visit("report/compare.html").tab
+    heads = tab.locator("#params thead th").all_inner_texts()
+    assert heads == ["param", "feature/a-long-name", "workspace"]
+    assert tab.locator("#params tbody tr").all_inner_texts() == ["adaptation.dann.steps\t1500\t3000"]
+    assert "0.99" in tab.locator("#figures table").first.inner_text()
+    assert tab.locator("#pictures img").count() == 2
+
+
 def test_points_can_be_stepped_through_by_keyboard(visit):
     tab = visit().tab
     tab.locator("#tsne button", has_text="next").focus()
@@ -211,8 +264,9 @@ def test_networks_unfold(visit):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_rule_of_accessibility_is_broken(visit, axe, scheme):
-    tab = visit(scheme=scheme).tab
+@pytest.mark.parametrize("page", PAGES)
+def test_no_serious_rule_of_accessibility_is_broken(visit, axe, page, scheme):
+    tab = visit(page, scheme=scheme).tab
     tab.evaluate("document.querySelectorAll('details').forEach((details) => (details.open = true))")
     tab.evaluate(axe)
     found = tab.evaluate("axe.run()")

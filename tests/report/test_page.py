@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from stages.report.timings import part_of, stage_names
 from stages.runtime import params
 from stages.runtime.errors import UserError
 from stages.runtime.files import write_json
-from tests.report.conftest import OWN_FOLDER, summarise_with_a_blank_picture, write_generation
+from tests.report.conftest import OWN_FOLDER, PAIR, summarise_with_a_blank_picture, write_generation
 
 ROOT = Path(__file__).resolve().parents[2]
 VOID = {"meta", "img", "link", "br", "input"}
@@ -57,8 +58,8 @@ def made() -> Reader:
 def test_the_page_holds_pictures_and_scripts_and_fetches_nothing(study):
     reader = made()
     pictures = [address for address in reader.addresses if not address.startswith("#")]
-    # Faces of two protocols, real ones and two snapshots; digits and two snapshots.
-    assert len(pictures) == reader.tags.count("img") == 8
+    # Faces of two protocols, real ones and two snapshots; digits and two snapshots; a strip of each at the top.
+    assert len(pictures) == reader.tags.count("img") == 10
     assert all(re.match("data:image/(png|webp);base64,", address) for address in pictures)
     assert not {"link", "iframe", "object"} & set(reader.tags)
     style = re.search("<style>(.*?)</style>", Path("report/index.html").read_text(), re.DOTALL)[1]
@@ -85,13 +86,52 @@ def test_the_page_depends_on_its_templates():
 def test_the_parts_come_in_the_studys_order(study):
     made()
     sections = re.findall('<section id="(.*?)"', Path("report/index.html").read_text(encoding="utf-8"))
-    assert sections == ["summary", "stylegan2", "acgan", "adaptation", "tsne", "experiments", "times", "origin"]
+    assert sections == ["brief", "summary", "stylegan2", "acgan", "adaptation", "tsne", "experiments", "times", "origin"]
 
 
 def test_means_and_spreads_of_the_summary_are_shown(study):
     text = made().text
     for shown in ("59.0 ± 1.4", "86.0 ± 1.4 %", "210.0 ± 14", "97.0 %", "Seeds 0, 1"):
         assert shown in text
+
+
+def test_one_seed_is_said_to_be_one(study):
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    for section in ("stylegan2", "acgan", "adaptation"):
+        content[section]["seeds"] = [0]
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    summarise_with_a_blank_picture()
+    text = " ".join(made().text.split())
+    assert "Seed 0, n = 1, no spread known." in text and "One seed, so no spread is known." in text and "; n = 1" in text
+    assert "(n = 2)" not in text and "± " not in text.replace("mean ± standard deviation over n seeds", "")
+
+
+def test_figures_are_grouped_by_what_can_be_compared(study):
+    made()
+    html = Path("report/index.html").read_text(encoding="utf-8")
+    assert re.findall('<tbody class="(.*?)">', html) == ["ours", "theirs"]
+    ours = html[html.index('<tbody class="ours">') : html.index('<tbody class="theirs">')]
+    assert "fd on efficientnet_lite0" in ours and "fid" not in ours.lower()
+
+
+def test_the_study_s_figures_come_first_where_they_are_comparable(paper_study):
+    made()
+    html = Path("report/index.html").read_text(encoding="utf-8")
+    assert re.findall('<tbody class="(.*?)">', html)[0] == "both"
+
+
+def test_device_precision_and_versions_are_told(study):
+    text = " ".join(made().text.split())
+    assert re.search(r"device \S+", text) and "precision, StyleGAN2 bf16" in text and re.search(r"numpy \d+\.\d+", text)
+
+
+def test_lambda_has_an_axis_of_its_own(study):
+    made()
+    html = Path("report/index.html").read_text(encoding="utf-8")
+    charts = json.loads(re.search('<script type="application/json" id="charts">(.*?)</script>', html, re.DOTALL)[1])
+    axes = [layer["encoding"]["y"] for layer in charts[f"losses_{PAIR}_dann"]["layer"]]
+    assert [(axis["title"], axis["axis"]["orient"]) for axis in axes] == [("lambda (grey)", "right"), ("loss, log scale", "left")]
+    assert "layer" not in charts[f"losses_{PAIR}_source_only"]
 
 
 def test_other_data_is_said_not_to_be_comparable(study):
@@ -234,6 +274,9 @@ def test_summarize_needs_no_torch(study):
         (1188.23, "1188.2"),
         (67.2, "67.20"),
         (0.0031, "0.0031"),
+        (9.94e-06, "0.0000"),
+        (-0.000526, "-0.0005"),
+        (0.0, "0"),
         (-0.25, "-0.25"),
         ({"mean": 2.5, "std": 0.125, "n": 3}, "2.50 ± 0.12"),
     ],

@@ -106,8 +106,10 @@ class Points {
     this.shown = this.rows();
     if (again || colour !== this.colour) {
       this.colour = colour;
+      this.drawing?.abort();
+      this.drawing = new AbortController();
       this.view = draw(this.plot, { ...specs[`tsne_${colour}`], datasets: { points: this.shown } }, 34).then((view) => {
-        for (const event of ["pointermove", "click"]) view.addEventListener(event, (_, item) => item?.datum?.id >= 0 && this.pick(item.datum));
+        for (const event of ["pointermove", "click"]) this.plot.addEventListener(event, (at) => this.pickNearest(view, at), { signal: this.drawing.signal });
         return view;
       });
     }
@@ -115,6 +117,19 @@ class Points {
     await view.data("points", this.shown).runAsync();
     this.plot.dataset.shown = this.shown.length;
     this.pick(this.shown.find((row) => row.image === this.picked?.image));
+  }
+
+  // The point nearest to the pointer, so that a mark need not be hit, which a finger could not.
+  pickNearest(view, { clientX, clientY }) {
+    const box = this.plot.querySelector("svg").getBoundingClientRect();
+    const [left, top] = view.origin();
+    const [x, y] = ["x", "y"].map((axis) => view.scale(axis));
+    let nearest, least = 30;
+    for (const row of this.shown) {
+      const distance = Math.hypot(x(row.x) + left + box.left - clientX, y(row.y) + top + box.top - clientY);
+      if (distance < least) [nearest, least] = [row, distance];
+    }
+    if (nearest) this.pick(nearest);
   }
 
   pick(row) {

@@ -1,0 +1,106 @@
+"""The answers at the top of the page: did it work, how well, and compared with what, as a few bars each."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from stages.report.charts import CHANCE
+from stages.report.comparison import DISTANCES, Row, Spread, adaptation_figures
+from stages.report.names import measure_name, method_name, pair_name
+from stages.report.results import BOUND, Study
+
+BASE = "source_only"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A value, its length as a fraction of the longest possible, its words, and whether it is what is asked about."""
+
+    label: str
+    share: float
+    text: str
+    asked: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question's answer; `datasets` are those that it rests on, `part` is the section that says more."""
+
+    part: str
+    title: str
+    datasets: tuple[str, ...]
+    verdict: str
+    bars: list[Bar]
+    note: str
+
+
+def answers(study: Study, summary: dict[str, Any], rows: list[Row]) -> Iterator[Answer]:
+    """Faces, digits, and one for every pair; the comparison's `rows` hold the study's figure where it is comparable."""
+    yield _faces(study, summary["stylegan2"]["clean"])
+    accuracy = summary["acgan"]["judge_accuracy"]
+    theirs = next(row.theirs for row in rows if row.ours is accuracy)
+    yield _digits(study, accuracy, summary["judge"]["test_accuracy"], theirs)
+    compared = adaptation_figures(study)
+    for pair, methods in summary["adaptation"].items():
+        found = {method: figures["accuracy"] for method, figures in methods.items()}
+        yield _pair(study, pair, found, {method: value for (of, method), value in compared.items() if of == pair})
+
+
+def _faces(study: Study, by_extractor: dict[str, Any]) -> Answer:
+    """The Fréchet distance between that of the untrained networks and the floor, FID's own where it was measured."""
+    found = ((measure, extractor) for measure in DISTANCES for extractor in study.extractors)
+    measure, extractor = next(key for key in found if key[0] in by_extractor[key[1]])
+    figures = by_extractor[extractor]
+    untrained, ours, floor = (figures[f"{measure}{of}"] for of in ("_untrained", "", "_floor"))
+    longest = max(value["mean"] for value in (untrained, ours, floor))
+    way = (untrained["mean"] - ours["mean"]) / ((untrained["mean"] - floor["mean"]) or 1)
+    named = (("untrained networks", untrained), ("generated", ours), ("real images", floor))
+    bars = [Bar(name, value["mean"] / longest, _number(value), value is ours) for name, value in named]
+    verdict = f"{100 * way:.0f} % of the way from untrained networks to real images"
+    if way <= 0:
+        verdict = "No nearer to real images than untrained networks"
+    note = f"{measure_name(measure, extractor)}, clean protocol: shorter is better"
+    return Answer("stylegan2", "StyleGAN2: faces", (study.faces,), verdict, bars, note)
+
+
+def _digits(study: Study, ours: Spread, real: float, theirs: float | None) -> Answer:
+    """The judge's accuracy on generated digits between chance and real digits."""
+    bars = [Bar("chance", CHANCE, f"{100 * CHANCE:.0f} %"), Bar("generated", ours["mean"], _percent(ours), asked=True)]
+    bars += [Bar("the study’s", theirs, f"{100 * theirs:.1f} %")] if theirs is not None else []
+    bars.append(Bar("real digits", real, f"{100 * real:.1f} %"))
+    verdict = f"{100 * ours['mean']:.0f} % are read as the digit that was asked for"
+    datasets = tuple(dict.fromkeys((study.digits, study.judged)))
+    note = "accuracy of an independent judge: longer is better"
+    return Answer("acgan", "ACGAN: digits by class", datasets, verdict, bars, note)
+
+
+def _pair(study: Study, pair: str, methods: dict[str, Spread], theirs: dict[str, float]) -> Answer:
+    """Every method's accuracy, and what the adapting ones gain over the one that is trained on the source alone."""
+    bars = []
+    for method, value in methods.items():
+        study_s = f"; study {100 * theirs[method]:.1f}" if method in theirs else ""
+        bars.append(Bar(method_name(method), value["mean"], _percent(value) + study_s, asked=method != BOUND))
+    base = methods.get(BASE)
+    adapted = {name: value for name, value in methods.items() if name not in (BASE, BOUND)}
+    gains = ", ".join(_gain(name, value["mean"] - base["mean"]) for name, value in adapted.items()) if base else ""
+    verdict = (
+        f"{gains} points over {method_name(BASE)}" if gains else f"no gain known: needs {method_name(BASE)} and another method"
+    )
+    sides = (study.pairs[pair].source, study.pairs[pair].target)
+    note = "accuracy on target test: longer is better, chance is 10 %"
+    return Answer(f"pair-{pair}", pair_name(pair), sides, verdict, bars, note)
+
+
+def _gain(method: str, difference: float) -> str:
+    points = f"{100 * abs(difference):.1f}"
+    sign = ("=", "") if not float(points) else ("▲", "+") if difference > 0 else ("▼", "−")
+    return f"{sign[0]} {method_name(method)} {sign[1]}{points}"
+
+
+def _number(value: Spread) -> str:
+    return f"{value['mean']:.1f}" + (f" ± {value['std']:.1f}" if value["std"] else "")
+
+
+def _percent(value: Spread) -> str:
+    spread = {name: 100 * value[name] if value[name] else value[name] for name in ("mean", "std")}
+    return f"{_number(spread)} %"

@@ -1,0 +1,79 @@
+"""The answers at the top: what is compared with what, in which words, and that stand-ins are called so."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.report import brief, comparison
+from stages.report.results import Study
+from stages.runtime import params
+from tests.report.conftest import summarise_with_a_blank_picture
+from tests.report.test_page import made
+
+
+def answers() -> list[brief.Answer]:
+    study, summary = Study(*params.read(*Study.KEYS)), json.loads(Path("metrics/summary.json").read_text())
+    return list(brief.answers(study, summary, comparison.rows(study, summary)))
+
+
+def test_faces_lie_between_untrained_networks_and_real_images(study):
+    faces = answers()[0]
+    assert [(bar.label, bar.text, bar.asked) for bar in faces.bars] == [
+        ("untrained networks", "1100.0", False),
+        ("generated", "210.0 ± 14.1", True),
+        ("real images", "60.0", False),
+    ]
+    assert [round(bar.share, 3) for bar in faces.bars] == [1, 0.191, 0.055]
+    assert faces.verdict == "86 % of the way from untrained networks to real images"
+    assert faces.note.startswith("fd on efficientnet_lite0")
+
+
+def test_faces_no_better_than_an_untrained_network_s_are_said_to_be_so(study):
+    summary = json.loads(Path("metrics/summary.json").read_text())
+    summary["stylegan2"]["clean"]["efficientnet_lite0"]["fd"]["mean"] = 1200.0
+    Path("metrics/summary.json").write_text(json.dumps(summary))
+    assert answers()[0].verdict == "No nearer to real images than untrained networks"
+
+
+def test_digits_lie_between_chance_and_real_digits(study):
+    digits = answers()[1]
+    shown = [(bar.label, bar.text) for bar in digits.bars]
+    assert shown == [("chance", "10 %"), ("generated", "86.0 ± 1.4 %"), ("real digits", "97.0 %")]
+
+
+def test_methods_are_set_against_source_only_and_the_bound_is_no_gain(study):
+    pair = answers()[2]
+    assert pair.verdict == "▲ DANN +7.0, ▲ DSN +9.5 points over source only"
+    assert [(bar.label, bar.asked) for bar in pair.bars] == [
+        ("source only", True),
+        ("DANN", True),
+        ("DSN", True),
+        ("target only", False),
+    ]
+
+
+@pytest.mark.parametrize("difference, words", [(-0.048, "▼ DSN −4.8"), (0.0004, "= DSN 0.0"), (0.1, "▲ DSN +10.0")])
+def test_a_loss_has_a_sign_of_its_own(difference, words):
+    assert brief._gain("dsn", difference) == words
+
+
+def test_without_source_only_no_gain_is_claimed(study):
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    content["adaptation"]["methods"] = ["dann", "dsn"]
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    summarise_with_a_blank_picture()
+    assert answers()[2].verdict.startswith("no gain known")
+
+
+def test_stand_ins_are_marked_at_the_top(study):
+    text = " ".join(made().text.split())
+    top = text[: text.index("Every figure, the study’s beside ours")]
+    assert "Stand-in data." in top and "orl stand-in ; n = 2" in top and "syn stand-in , mnistm stand-in ; n = 2" in top
+
+
+def test_official_data_is_set_beside_the_study_s(paper_study):
+    text = " ".join(made().text.split())
+    top = text[: text.index("Every figure, the study’s beside ours")]
+    assert "stand-in" not in top.lower() and "the study’s 82.5 %" in top and "study 58.0" in top and "FID, clean protocol" in top
