@@ -7,11 +7,11 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from stages.report.colours import BLUE, CLASSES, DOMAINS, GREEN, LINES, ORANGE, PURPLE
+from stages.report.colours import BLUE, CLASSES, DOMAINS, LINES, ORANGE, PURPLE
 from stages.report.names import method_name, pair_name
 
 Spec = dict[str, Any]
-METHODS = {"source_only": "#8b949e", "dann": BLUE, "dsn": ORANGE, "target_only": GREEN}
+METHODS = {"source_only": "#8b949e", "dann": BLUE, "dsn": ORANGE, "target_only": "#3d444d"}
 # Longer curves are averaged down to so many points, which is what a screen can show.
 POINTS = 240
 # Accuracy of guessing one of ten digits.
@@ -52,10 +52,11 @@ def accuracy_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec:
             values = [point["accuracy"] for point in points]
             row = {"step": points[0]["step"], "method": method_name(method), "accuracy": float(np.mean(values))}
             rows.append(row | {"low": min(values), "high": max(values)})
+    dashes = alt.StrokeDash("method:N", title=None, sort=None, scale=alt.Scale(domain=[method_name(name) for name in runs]))
     base = alt.Chart(_values(rows)).encode(x=_step(), color=_by_method(list(runs)))
     height = alt.Y("accuracy:Q", title="accuracy on target test", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
     shown = [*_tooltip("method"), "step:Q", alt.Tooltip("accuracy:Q", format=".1%")]
-    line = base.mark_line(point=True).encode(y=height, tooltip=shown)
+    line = base.mark_line(point=True).encode(y=height, strokeDash=dashes, tooltip=shown)
     band = base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", title=None), y2="high:Q")
     return _spec(alt.layer(line, band))
 
