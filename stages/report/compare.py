@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from stages.report.comparison import Spread
 from stages.report.render import write
 from stages.runtime.errors import UserError
 from stages.runtime.stage import run
@@ -24,15 +25,22 @@ from stages.runtime.stage import run
 WORKSPACE = "workspace"
 PARAMS, METRICS, PICTURES = "params.yaml", "metrics/summary.json", "plots"
 ABSENT = "–"
+SPREAD = {"mean", "std", "n"}
+# Figures of which more, or less, is better; of the others, such as a floor, neither is.
+MORE = {"accuracy", "judge_accuracy", "test_accuracy", "precision", "recall", "cs", "is", "is_torchvision"}
+LESS = {"fd", "fid", "kid"}
 
 
 @dataclass(frozen=True)
 class Result:
-    """One experiment: its params and figures by dotted name, and its pictures as data URIs by file name."""
+    """One experiment: its params and figures by dotted name, and its pictures as data URIs by file name.
+
+    A figure is {mean, std, n}; std and n are None where there are no seeds to count.
+    """
 
     name: str
     params: dict[str, Any]
-    figures: dict[str, float]
+    figures: dict[str, Spread]
     pictures: dict[str, str]
 
 
@@ -43,6 +51,7 @@ def main() -> None:
     results = [read(name) for name in names]
     content = {
         "names": names,
+        "verdict": verdict,
         "params": differing([result.params for result in results]),
         **split("figures", table([result.figures for result in results])),
         **split("pictures", table([result.pictures for result in results])),
@@ -60,8 +69,21 @@ def read(name: str) -> Result:
     except (ValueError, yaml.YAMLError) as error:
         raise UserError(f"{name}: {PARAMS} or {METRICS} is damaged ({str(error)[:200]})") from None
     pictures = {Path(path).stem: as_uri(content(commit, path)) for path in listed(commit)}
-    numbers = {key: value for key, value in flat(figures).items() if isinstance(value, int | float) and not key.endswith(".n")}
-    return Result(name, flat(params), numbers, pictures)
+    spreads = {key: spread(value) for key, value in flat(figures).items() if isinstance(value, int | float | dict)}
+    return Result(name, flat(params), spreads, pictures)
+
+
+def spread(value: float | Spread) -> Spread:
+    """A figure over seeds as it is, a plain number as the mean of what is not known."""
+    return value if isinstance(value, dict) else {"mean": value, "std": None, "n": None}
+
+
+def verdict(name: str, difference: float) -> str:
+    """Whether a figure that differs by so much is better or worse; empty where that can't be told."""
+    measure = name.rpartition(".")[2]
+    if not difference or measure not in MORE | LESS:
+        return ""
+    return "better" if (difference < 0) == (measure in LESS) else "worse"
 
 
 def revision(name: str) -> str:
@@ -105,8 +127,8 @@ def git(*words: str) -> bytes:
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted names; lists are values."""
-    if not isinstance(value, dict):
+    """Nested mappings as one, with dotted names; lists, and a mean with its std and n, are values."""
+    if not isinstance(value, dict) or set(value) == SPREAD:
         return {prefix: value}
     found = {}
     for key, below in value.items():

@@ -232,7 +232,7 @@ def test_compared_results_stand_in_one_table(visit):
     heads = tab.locator("#params thead th").all_inner_texts()
     assert heads == ["param", "feature/a-long-name", "workspace"]
     assert tab.locator("#params tbody tr").all_inner_texts() == ["adaptation.dann.steps\t1500\t3000"]
-    assert "0.99" in tab.locator("#figures table").first.inner_text()
+    assert "▲ +0.13 better" in tab.locator("#figures table").first.inner_text()
     assert tab.locator("#pictures img").count() == 2
 
 

@@ -58,8 +58,22 @@ def test_params_that_differ_and_all_figures_stand_side_by_side(experiments, monk
     assert "param start longer workspace adaptation.dann.steps 1500 3000 10" in text
     assert "adaptation.dsn.steps" not in text
     differ, same = text.split("figures are the same in all")
-    assert "acgan.judge_accuracy.mean 0.5 0.75 +0.25 0.5" in differ
+    assert "acgan.judge_accuracy 0.5 ± 0.014 (n = 2) 0.75 ± 0.014 (n = 2) ▲ +0.25 better 0.5 ± 0.014 (n = 2)" in differ
     assert "judge.test_accuracy 0.97 0.97 0.97" in same and "judge.test_accuracy" not in differ
+
+
+@pytest.mark.parametrize(
+    "name, difference, said",
+    [
+        ("adaptation.syn-mnistm.dann.accuracy", 0.01, "better"),
+        ("stylegan2.clean.efficientnet_lite0.fd", 3.0, "worse"),
+        ("stylegan2.clean.efficientnet_lite0.kid", -0.1, "better"),
+        ("stylegan2.clean.efficientnet_lite0.fd_floor", -3.0, ""),
+        ("acgan.judge_accuracy", 0.0, ""),
+    ],
+)
+def test_a_difference_is_better_or_worse_as_the_figure_counts(name, difference, said):
+    assert compare.verdict(name, difference) == said
 
 
 def test_pictures_that_differ_stand_side_by_side_and_the_others_are_named(experiments, monkeypatch):
