@@ -14,12 +14,16 @@ BASE = "source_only"
 
 @dataclass(frozen=True)
 class Bar:
-    """A value, its length as a fraction of the longest possible, its words, and whether it is what is asked about."""
+    """A value, its length as a fraction of the longest possible, its words, and whether it is what is asked about.
+
+    `study` is the study's own value, as such a fraction, where it is comparable.
+    """
 
     label: str
     share: float
     text: str
     asked: bool = False
+    study: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def _faces(study: Study, by_extractor: dict[str, Any]) -> Answer:
     untrained, ours, floor = (figures[f"{measure}{of}"] for of in ("_untrained", "", "_floor"))
     longest = max(value["mean"] for value in (untrained, ours, floor))
     way = (untrained["mean"] - ours["mean"]) / ((untrained["mean"] - floor["mean"]) or 1)
-    named = (("untrained networks", untrained), ("generated", ours), ("real images", floor))
+    named = (("untrained", untrained), ("generated", ours), ("real images", floor))
     bars = [Bar(name, value["mean"] / longest, _number(value), value is ours) for name, value in named]
     verdict = f"{100 * way:.0f} % of the way from untrained networks to real images"
     if way <= 0:
@@ -65,8 +69,7 @@ def _faces(study: Study, by_extractor: dict[str, Any]) -> Answer:
 
 def _digits(study: Study, ours: Spread, real: float, theirs: float | None) -> Answer:
     """The judge's accuracy on generated digits between chance and real digits."""
-    bars = [Bar("chance", CHANCE, f"{100 * CHANCE:.0f} %"), Bar("generated", ours["mean"], _percent(ours), asked=True)]
-    bars += [Bar("the study’s", theirs, f"{100 * theirs:.1f} %")] if theirs is not None else []
+    bars = [Bar("chance", CHANCE, f"{100 * CHANCE:.0f} %"), Bar("generated", ours["mean"], _percent(ours), True, theirs)]
     bars.append(Bar("real digits", real, f"{100 * real:.1f} %"))
     verdict = f"{100 * ours['mean']:.0f} % are read as the digit that was asked for"
     datasets = tuple(dict.fromkeys((study.digits, study.judged)))
@@ -78,8 +81,7 @@ def _pair(study: Study, pair: str, methods: dict[str, Spread], theirs: dict[str,
     """Every method's accuracy, and what the adapting ones gain over the one that is trained on the source alone."""
     bars = []
     for method, value in methods.items():
-        study_s = f"; study {100 * theirs[method]:.1f}" if method in theirs else ""
-        bars.append(Bar(method_name(method), value["mean"], _percent(value) + study_s, asked=method != BOUND))
+        bars.append(Bar(method_name(method), value["mean"], _percent(value), method != BOUND, theirs.get(method)))
     base = methods.get(BASE)
     adapted = {name: value for name, value in methods.items() if name not in (BASE, BOUND)}
     gains = ", ".join(_gain(name, value["mean"] - base["mean"]) for name, value in adapted.items()) if base else ""

@@ -24,12 +24,24 @@ def accuracy_bars(adaptation: Mapping[str, Mapping[str, Any]], theirs: Mapping[t
     rows = []
     for pair, methods in adaptation.items():
         for method, figures in methods.items():
-            mean, std = figures["accuracy"]["mean"], figures["accuracy"]["std"] or 0.0
-            row = {"pair": pair_name(pair), "method": method_name(method), "accuracy": mean, "seeds": figures["accuracy"]["n"]}
-            rows.append(row | {"low": mean - std, "high": mean + std, "std": std, "study": theirs.get((pair, method))})
+            mean, std, seeds = (figures["accuracy"][name] for name in ("mean", "std", "n"))
+            row = {
+                "pair": pair_name(pair),
+                "method": method_name(method),
+                "accuracy": mean,
+                "percent": 100 * mean,
+                "seeds": seeds,
+            }
+            row |= {"low": mean - (std or 0), "high": mean + (std or 0), "std": std, "study": theirs.get((pair, method))}
+            rows.append(row)
     methods = list(next(iter(adaptation.values())))
     base = alt.Chart(_values(rows)).encode(
-        x=alt.X("pair:N", title=None, sort=None, axis=alt.Axis(labelAngle=0, labelLimit=130)),
+        x=alt.X(
+            "pair:N",
+            title=None,
+            sort=None,
+            axis=alt.Axis(labelAngle=0, labelExpr="split(replace(datum.label, ' → ', ' →|'), '|')"),
+        ),
         xOffset=alt.XOffset("method:N", sort=[method_name(method) for method in methods]),
     )
     height = alt.Y(
@@ -37,11 +49,13 @@ def accuracy_bars(adaptation: Mapping[str, Mapping[str, Any]], theirs: Mapping[t
     )
     numbers = [alt.Tooltip("accuracy:Q", format=".1%"), alt.Tooltip("std:Q", format=".1%"), alt.Tooltip("seeds:Q")]
     bars = base.mark_bar().encode(y=height, color=_by_method(methods), tooltip=[*_tooltip("pair", "method"), *numbers])
-    spread = base.transform_filter("datum.std > 0").mark_rule(strokeWidth=2).encode(y="low:Q", y2="high:Q")
-    labels = base.mark_text(dy=-6, fontSize=11).encode(y="high:Q", text=alt.Text("accuracy:Q", format=".0%"))
+    spread = base.transform_filter("datum.std > 0").encode(y="low:Q", y2="high:Q")
+    # A rim in the ground's colour, so that the line is seen on bars of any colour.
+    spreads = [spread.mark_rule(strokeWidth=5, style="rim"), spread.mark_rule(strokeWidth=2)]
+    labels = base.mark_text(dy=-6, fontSize=11).encode(y="high:Q", text=alt.Text("percent:Q", format=".0f"))
     dash = base.transform_filter("isValid(datum.study)").mark_tick(thickness=3, color=PURPLE).encode(y="study:Q")
     chance = alt.Chart(_values([{"chance": CHANCE}])).mark_rule(strokeDash=[2, 3], opacity=0.7).encode(y="chance:Q")
-    return _spec(alt.layer(bars, chance, spread, labels, dash), height=300)
+    return _spec(alt.layer(bars, chance, *spreads, labels, dash), height=300)
 
 
 def accuracy_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec:
@@ -52,13 +66,13 @@ def accuracy_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec:
             values = [point["accuracy"] for point in points]
             row = {"step": points[0]["step"], "method": method_name(method), "accuracy": float(np.mean(values))}
             rows.append(row | {"low": min(values), "high": max(values)})
-    dashes = alt.StrokeDash("method:N", title=None, sort=None, scale=alt.Scale(domain=[method_name(name) for name in runs]))
     base = alt.Chart(_values(rows)).encode(x=_step(), color=_by_method(list(runs)))
     height = alt.Y("accuracy:Q", title="accuracy on target test", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
     shown = [*_tooltip("method"), "step:Q", alt.Tooltip("accuracy:Q", format=".1%")]
-    line = base.mark_line(point=True).encode(y=height, strokeDash=dashes, tooltip=shown)
-    band = base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", title=None), y2="high:Q")
-    return _spec(alt.layer(line, band))
+    line = base.mark_line().encode(y=height)
+    points = base.mark_point(filled=True, size=40, opacity=1).encode(y=height, tooltip=shown)
+    band = base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", title="accuracy on target test"), y2="high:Q")
+    return _spec(alt.layer(band, line, points))
 
 
 def lines(history: pd.DataFrame, names: Mapping[str, str], title: str, *, share: bool = False, log: bool = False) -> Spec:

@@ -121,6 +121,7 @@ def test_nothing_fails_nothing_is_fetched_and_nothing_sticks_out(visit, page, wi
     assert shown.complaints == []
     assert [url for url in shown.requests if not url.startswith(("file:", "data:"))] == []
     assert shown.tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert shown.tab.evaluate("[...document.querySelectorAll('.card')].every((card) => card.scrollWidth <= card.clientWidth)")
     assert shown.tab.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
 
 
@@ -146,7 +147,7 @@ def test_the_table_holds_the_numbers_of_the_summary(visit, made):
 def test_bars_stand_for_the_summary_s_accuracies(visit, made):
     labels = visit().tab.locator("[data-chart=accuracy] svg .role-mark text").all_text_contents()
     methods = json.loads((made / "metrics/summary.json").read_text())["adaptation"][PAIR]
-    assert labels == [f"{100 * figures['accuracy']['mean']:.0f}%" for figures in methods.values()]
+    assert labels == [f"{100 * figures['accuracy']['mean']:.0f}" for figures in methods.values()]
 
 
 def test_the_slider_moves_through_the_snapshots_by_keyboard(visit):

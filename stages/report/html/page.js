@@ -7,7 +7,7 @@ const pairs = read("points");
 
 function look(columns) {
   const style = getComputedStyle(document.documentElement);
-  const [ink, soft, line] = ["--ink", "--soft", "--line"].map((name) => style.getPropertyValue(name).trim());
+  const [ink, soft, line, paper] = ["--ink", "--soft", "--line", "--paper"].map((name) => style.getPropertyValue(name).trim());
   const words = { labelColor: ink, titleColor: soft, labelFontSize: 11, titleFontSize: 11, titleFontWeight: "normal" };
   return {
     font: "system-ui, sans-serif",
@@ -25,6 +25,7 @@ function look(columns) {
     },
     text: { color: ink },
     rule: { color: ink },
+    style: { rim: { color: paper } },
   };
 }
 
