@@ -184,7 +184,7 @@ def _step() -> alt.X:
 
 def _by_method(methods: Sequence[str]) -> alt.Color:
     scale = alt.Scale(domain=[method_name(name) for name in methods], range=[METHODS.get(name, PURPLE) for name in methods])
-    return alt.Color("method:N", title=None, sort=None, scale=scale)
+    return alt.Color("method:N", title=None, sort=None, scale=scale, legend=alt.Legend(symbolOpacity=1))
 
 
 def _tooltip(*fields: str) -> list[alt.Tooltip]:
