@@ -79,20 +79,24 @@ class Visit:
         self.tab.on("request", lambda request: self.requests.append(request.url))
         self.tab.goto(path.as_uri())
 
-    def draw(self) -> None:
-        """Have every chart drawn, and wait for it."""
-        self.tab.evaluate("dispatchEvent(new Event('beforeprint'))")
-        self.tab.wait_for_function("[...document.querySelectorAll('.plot')].every((plot) => plot.querySelector('svg'))")
-        self.tab.wait_for_function("[...document.querySelectorAll('[data-points] .plot')].every((plot) => plot.dataset.shown)")
+    def draw(self, part: str = "body") -> None:
+        """Have the charts of one part of the page drawn, and wait for them; all at once when it is the whole page."""
+        plots = f"[...document.querySelectorAll('{part} .plot')]"
+        if part == "body":
+            self.tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+        else:
+            self.tab.evaluate(f"{plots}[0]?.scrollIntoView()")
+        self.tab.wait_for_function(f"{plots}.every((plot) => plot.querySelector('svg'))")
+        self.tab.wait_for_function(f"{plots}.every((plot) => plot.dataset.chart || plot.dataset.shown)")
 
 
 @pytest.fixture
 def visit(browser, made):
     visits = []
 
-    def opened(page: str = "report/index.html", **options) -> Visit:
+    def opened(page: str = "report/index.html", part: str = "body", **options) -> Visit:
         visits.append(Visit(browser, made / page, **options))
-        visits[-1].draw()
+        visits[-1].draw(part)
         return visits[-1]
 
     yield opened
@@ -126,13 +130,13 @@ def test_nothing_fails_nothing_is_fetched_and_nothing_sticks_out(visit, page, wi
 
 
 def test_a_script_that_is_not_the_page_s_own_does_not_run(visit):
-    tab = visit().tab
+    tab = visit(part="#brief").tab
     tab.evaluate("document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.ran = true' }))")
     assert tab.evaluate("window.ran") is None
 
 
 def test_the_table_holds_the_numbers_of_the_summary(visit, made):
-    rows = visit().tab.locator("#summary table.rows tbody tr").all_inner_texts()
+    rows = visit(part="#summary").tab.locator("#summary table.rows tbody tr").all_inner_texts()
     summary = json.loads((made / "metrics/summary.json").read_text())
     for method, name in (("source_only", "source only"), ("dann", "DANN"), ("dsn", "DSN"), ("target_only", "target only")):
         figures = summary["adaptation"][PAIR][method]["accuracy"]
@@ -151,7 +155,7 @@ def test_bars_stand_for_the_summary_s_accuracies(visit, made):
 
 
 def test_the_slider_moves_through_the_snapshots_by_keyboard(visit):
-    tab = visit().tab
+    tab = visit(part="#origin").tab
     progress = tab.locator("#stylegan2 .progress")
     assert progress.locator("output").inner_text() == "step 10"
     progress.locator("input").focus()
@@ -162,7 +166,7 @@ def test_the_slider_moves_through_the_snapshots_by_keyboard(visit):
 
 @pytest.mark.parametrize("shown, count", [("both", 40), ("source", 20), ("target", 20), ("wrong", 4)])
 def test_the_switches_choose_what_is_shown(visit, shown, count):
-    tab = visit().tab
+    tab = visit(part="#tsne").tab
     tab.locator(f"#tsne input[value={shown}]").check()
     tab.wait_for_function(f"document.querySelector('#tsne .plot').dataset.shown === '{count}'")
     assert tab.locator("#tsne svg .mark-symbol.role-mark").first.locator("path").count() == count
@@ -174,7 +178,7 @@ def colours(tab) -> set[str]:
 
 
 def test_colours_stand_for_classes_or_domains(visit):
-    tab = visit().tab
+    tab = visit(part="#tsne").tab
     assert len(colours(tab)) == 10
     tab.locator("#tsne input[value=domain]").check()
     tab.wait_for_function("document.querySelectorAll('#tsne svg .role-legend-label text').length === 2")
@@ -182,7 +186,7 @@ def test_colours_stand_for_classes_or_domains(visit):
 
 
 def test_the_methods_have_their_own_points(visit):
-    tab = visit().tab
+    tab = visit(part="#tsne").tab
     places = set()
     for method in ("source_only", "dann", "dsn"):
         tab.locator(f"#tsne input[value={method}]").check()
@@ -192,7 +196,7 @@ def test_the_methods_have_their_own_points(visit):
 
 
 def test_hovering_shows_image_label_and_prediction(visit, made):
-    tab = visit().tab
+    tab = visit(part="#tsne").tab
     tab.locator("#tsne input[value=wrong]").check()
     tab.wait_for_function("document.querySelector('#tsne .plot').dataset.shown === '4'")
     tab.locator("#tsne svg .mark-symbol.role-mark path").first.hover(force=True)
@@ -204,7 +208,7 @@ def test_hovering_shows_image_label_and_prediction(visit, made):
 
 
 def test_a_tap_beside_a_mark_shows_the_nearest_image(visit):
-    tab = visit(width=360, touch=True).tab
+    tab = visit(part="#tsne", width=360, touch=True).tab
     tab.locator("#tsne input[value=wrong]").check()
     tab.wait_for_function("document.querySelector('#tsne .plot').dataset.shown === '4'")
     mark = tab.locator("#tsne svg .mark-symbol.role-mark path").first
@@ -215,7 +219,7 @@ def test_a_tap_beside_a_mark_shows_the_nearest_image(visit):
 
 
 def test_far_from_every_mark_nothing_is_chosen(visit):
-    tab = visit().tab
+    tab = visit(part="#tsne").tab
     tab.locator("#tsne input[value=wrong]").check()
     tab.wait_for_function("document.querySelector('#tsne .plot').dataset.shown === '4'")
     tab.locator("#tsne .plot svg").hover(position={"x": 1, "y": 1}, force=True)
@@ -223,7 +227,8 @@ def test_far_from_every_mark_nothing_is_chosen(visit):
 
 
 def test_the_answers_bars_are_as_long_as_their_values(visit):
-    widths = visit().tab.evaluate("[...document.querySelectorAll('#brief .card:nth-child(3) i')].map((bar) => bar.offsetWidth)")
+    tab = visit(part="#brief").tab
+    widths = tab.evaluate("[...document.querySelectorAll('#brief .card:nth-child(3) i')].map((bar) => bar.offsetWidth)")
     shares = [0.52, 0.59, 0.615, 0.96]
     assert widths == pytest.approx([widths[3] * share / 0.96 for share in shares], abs=1.5)
 
@@ -238,7 +243,7 @@ def test_compared_results_stand_in_one_table(visit):
 
 
 def test_points_can_be_stepped_through_by_keyboard(visit):
-    tab = visit().tab
+    tab = visit(part="#tsne").tab
     tab.locator("#tsne button", has_text="next").focus()
     said = set()
     for _ in range(4):
@@ -248,7 +253,7 @@ def test_points_can_be_stepped_through_by_keyboard(visit):
 
 
 def test_everything_that_reacts_can_be_reached_by_keyboard(visit):
-    tab = visit().tab
+    tab = visit(part="#brief").tab
     reached = set()
     for _ in range(200):
         tab.keyboard.press("Tab")
@@ -257,7 +262,7 @@ def test_everything_that_reacts_can_be_reached_by_keyboard(visit):
 
 
 def test_networks_unfold(visit):
-    tab = visit().tab
+    tab = visit(part="#networks").tab
     network = tab.locator("#networks details").first
     assert not network.locator("pre").is_visible()
     network.locator("summary").press("Enter")
