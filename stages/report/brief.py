@@ -84,19 +84,22 @@ def _pair(study: Study, pair: str, methods: dict[str, Spread], theirs: dict[str,
         bars.append(Bar(method_name(method), value["mean"], _percent(value), method != BOUND, theirs.get(method)))
     base = methods.get(BASE)
     adapted = {name: value for name, value in methods.items() if name not in (BASE, BOUND)}
-    gains = ", ".join(_gain(name, value["mean"] - base["mean"]) for name, value in adapted.items()) if base else ""
+    gains = ", ".join(_gain(name, value, base) for name, value in adapted.items()) if base else ""
     verdict = (
         f"{gains} points over {method_name(BASE)}" if gains else f"no gain known: needs {method_name(BASE)} and another method"
     )
     sides = (study.pairs[pair].source, study.pairs[pair].target)
     note = "accuracy on target test: longer is better, chance is 10 %"
+    note += "; ≈ is within a standard deviation" if "≈" in verdict else ""
     return Answer(f"pair-{pair}", pair_name(pair), sides, verdict, bars, note)
 
 
-def _gain(method: str, difference: float) -> str:
-    points = f"{100 * abs(difference):.1f}"
-    sign = ("=", "") if not float(points) else ("▲", "+") if difference > 0 else ("▼", "−")
-    return f"{sign[0]} {method_name(method)} {sign[1]}{points}"
+def _gain(method: str, value: Spread, base: Spread) -> str:
+    """The difference with its sign: better, worse, or no more than a standard deviation of either."""
+    difference = value["mean"] - base["mean"]
+    known = [std for std in (value["std"], base["std"]) if std]
+    mark = "≈" if abs(difference) <= max(known, default=0.0) else "▲" if difference > 0 else "▼"
+    return f"{mark} {method_name(method)} {100 * difference:+.1f}".replace("-", "−")
 
 
 def _number(value: Spread) -> str:

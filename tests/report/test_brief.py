@@ -54,9 +54,12 @@ def test_methods_are_set_against_source_only_and_the_bound_is_no_gain(study):
     ]
 
 
-@pytest.mark.parametrize("difference, words", [(-0.048, "▼ DSN −4.8"), (0.0004, "= DSN 0.0"), (0.1, "▲ DSN +10.0")])
-def test_a_loss_has_a_sign_of_its_own(difference, words):
-    assert brief._gain("dsn", difference) == words
+@pytest.mark.parametrize(
+    "mean, std, words",
+    [(0.452, None, "▼ DSN −4.8"), (0.5, None, "≈ DSN +0.0"), (0.6, 0.01, "▲ DSN +10.0"), (0.51, 0.02, "≈ DSN +1.0")],
+)
+def test_a_gain_says_whether_it_is_more_than_the_spread(mean, std, words):
+    assert brief._gain("dsn", {"mean": mean, "std": std, "n": 2}, {"mean": 0.5, "std": None, "n": 2}) == words
 
 
 def test_without_source_only_no_gain_is_claimed(study):
