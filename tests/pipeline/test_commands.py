@@ -80,6 +80,18 @@ def test_an_experiment_is_compared_with_the_committed_state(clone):
     assert clone.repro("evaluate_acgan@0") == set()
 
 
+def test_what_several_processes_leave_is_dvc_s_own(clone):
+    clone.repro("prepare@mnistm")
+    clone.run("env", "DEVICES=2", "dvc", "repro", "-s", "train_judge")
+    assert clone.repro("-s", "train_judge") == set()
+    params = yaml.safe_load((clone.folder / "params.yaml").read_text())
+    params["judge"]["seed"] = 1
+    (clone.folder / "params.yaml").write_text(yaml.safe_dump(params))
+    clone.run("torchrun", "--nproc-per-node", "2", "-m", "stages.evaluation.train_judge")
+    clone.run("dvc", "commit", "-f", "train_judge")
+    assert clone.repro("-s", "train_judge") == set()
+
+
 def test_an_archive_without_git_says_what_is_done_about_it(tmp_path):
     clone = Clone(tmp_path, git=False)
     said = clone.run("make", "repository", f"VIRTUAL_ENV={sys.prefix}").stdout
