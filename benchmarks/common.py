@@ -1,7 +1,8 @@
-"""What all benchmarks share: forms timed in turns, ratios with their spread, the machine's measured peak."""
+"""What all benchmarks share: forms timed in turns, ratios with their spread, the machine's measured peak, memory."""
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +78,17 @@ def machine() -> str:
         f"torch {torch.__version__}, {torch.get_num_threads()} threads",
     ]
     return "; ".join(parts)
+
+
+def own_memory() -> int:
+    """Bytes of memory that are this process's alone and no file's; on systems that don't tell, its whole memory at its peak."""
+    try:
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(status["RssAnon"].split()[0]) * 1024
+    except (OSError, KeyError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _seconds(function: Callable[[], object], repeats: int) -> float:

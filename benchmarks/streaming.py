@@ -19,7 +19,7 @@ from statistics import median
 import numpy as np
 import torch
 
-from benchmarks.common import interleaved, machine
+from benchmarks.common import interleaved, machine, own_memory
 from stages.evaluation.train_judge import JudgeTraining
 from stages.runtime import params
 from stages.runtime.device import pick
@@ -97,17 +97,6 @@ def memory_of(form: str, path: Path) -> tuple[int, int]:
         training.update(step)
         peak = max(peak, own_memory())
     return before, peak
-
-
-def own_memory() -> int:
-    """Bytes of memory that are this process's alone and no file's; on systems that don't tell, its whole memory at its peak."""
-    try:
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        return int(status["RssAnon"].split()[0]) * 1024
-    except (OSError, KeyError):
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def training_of(form: str, path: Path) -> JudgeTraining:

@@ -1,0 +1,200 @@
+"""Memory while the number of images grows fourfold: preparing, pairing, sampling and evaluating keep to a block of them.
+
+    python -m benchmarks.memory
+
+Each part runs in a process of its own, once on so many images and once on four times as many, made up in a temporary folder.
+Its memory is what the process has for itself at most (RssAnon); pages of mapped files, which the kernel takes back whenever
+others need them, are not counted. The networks are those of the smoke preset, untrained; a flat one stands for the extractor,
+with features and logits as wide as EfficientNet-Lite0's.
+"""
+
+import argparse
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+from torch import Tensor, nn
+
+from benchmarks.common import machine, own_memory
+from stages.runtime import params
+from stages.runtime.images import Blocks, in_blocks, load_arrays, save_arrays
+from stages.runtime.weights import save_weights
+
+ROOT = Path(__file__).resolve().parents[1]
+TIMES = 4
+# Of the growth of the data, what may be seen in memory: malloc's leftovers, and labels, which are eight bytes an image.
+FLAT = 0.1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--images", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.part:
+        print(peak_of(*PARTS[options.part][1:], options.images))
+        return
+    print(machine())
+    print("| part | images | MB of them | MB of memory | |\n|---|---|---|---|---|")
+    for part, (count, *_) in PARTS.items():
+        sizes = count, TIMES * count
+        (few, before), (many, after) = (measured(part, size) for size in sizes)
+        verdict = "flat" if after - before < FLAT * (many - few) else "GROWS"
+        counts, data = " and ".join(f"{size:,}" for size in sizes), f"{few / 1e6:.0f} and {many / 1e6:.0f}"
+        print(f"| {part} | {counts} | {data} | {before / 1e6:.0f} and {after / 1e6:.0f} | {verdict} |", flush=True)
+
+
+def measured(part: str, count: int) -> tuple[int, int]:
+    """Bytes of all array files that a part reads and writes, and at most of its memory, in a process and folder of its own."""
+    command = [sys.executable, "-m", "benchmarks.memory", "--part", part, "--images", str(count)]
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": folder}
+        done = subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+        return sum(path.stat().st_size for path in Path(folder).rglob("*.npz")), int(done.stdout.split()[-1])
+
+
+def peak_of(prepare: Callable[[int], None], work: Callable[[int], object], count: int) -> int:
+    """Bytes of this process's own memory at most while it does the work, looked at every few milliseconds."""
+    content = yaml.safe_load((ROOT / "presets/smoke.yaml").read_text())
+    content["data"] |= {"folders": {"faces": str(Path("faces").absolute())}, "folder_face_size": 64}
+    content["stylegan2"]["sample"] |= {name: {"count": count, "psi": 1.0} for name in ("report", "clean")}
+    content["acgan"]["sample"]["per_class"] = count // 10
+    content["adaptation"]["pairs"]["mnistm-mfeat"] |= {"max_source": None, "max_target": None}
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    prepare(count)
+    peaks, done = [own_memory()], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.005):
+            peaks[0] = max(peaks[0], own_memory())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    work(count)
+    done.set()
+    watcher.join()
+    return peaks[0]
+
+
+def noise(path: str, count: int, side: int, *splits: str) -> None:
+    """An array file with `count` images of noise in each split, and their labels."""
+    block, shape = np.random.default_rng(0), (side, side, 3)
+    arrays: dict[str, np.ndarray | Blocks] = {}
+    for split in splits:
+        sizes = (part.stop - part.start for part in in_blocks(count, shape))
+        parts = (block.integers(256, size=(size, *shape), dtype=np.uint8) for size in sizes)
+        arrays |= {f"{split}images": Blocks((count, *shape), parts), f"{split}labels": np.arange(count) % 10}
+    save_arrays(path, **arrays)
+
+
+def pictures(count: int) -> None:
+    """A folder of one picture, many times, in the form of a user's own faces."""
+    picture = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(256, size=(80, 64, 3), dtype=np.uint8)).save(picture, "JPEG")
+    for split, number in (("train", count), ("test", 2)):
+        (Path("faces") / split).mkdir(parents=True)
+        for index in range(number):
+            (Path("faces") / split / f"{index:06d}.jpg").write_bytes(picture.getvalue())
+
+
+def prepare(count: int) -> None:
+    from stages.data import import_folder
+
+    import_folder.main("faces")
+
+
+def domains(count: int) -> None:
+    for dataset in ("mnistm", "mfeat"):
+        noise(f"data/prepared/{dataset}.npz", count, 32, "train_", "test_")
+
+
+def pair(count: int) -> None:
+    from stages.data import pair
+
+    pair.main("mnistm-mfeat")
+
+
+def generators(count: int) -> None:
+    from stages.generation.acgan import Generator
+    from stages.generation.stylegan2 import StyleGAN2
+
+    network = params.load(Path("params.yaml")).stylegan2.network.model_dump()
+    for name, module in (("stylegan2-0", StyleGAN2(32, **network)), ("acgan-0", Generator())):
+        weights = {f"average.{key}": tensor for key, tensor in module.state_dict().items()}
+        save_weights(f"models/{name}/weights.safetensors", weights)
+
+
+def sample_faces(count: int) -> None:
+    from stages.generation import sample_stylegan2
+
+    sample_stylegan2.main(0)
+
+
+def sample_digits(count: int) -> None:
+    from stages.generation import sample_acgan
+
+    sample_acgan.main(0)
+
+
+def digits(count: int) -> None:
+    noise("samples/acgan-0.npz", count, 28, "")
+
+
+def evaluate_digits(count: int) -> None:
+    from stages.evaluation.judge import Judge, predict
+
+    predict(Judge(), *load_arrays("samples/acgan-0.npz", "images"), torch.device("cpu"))
+
+
+class Flat(nn.Module):
+    """Features (n, 1280) and logits (n, 1000) of images, as an extractor gives them."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.features, self.logits = nn.Linear(3 * side**2, 1280), nn.Linear(1280, 1000)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.features(images.flatten(1)).relu()
+        return features, self.logits(features)
+
+
+def faces(count: int) -> None:
+    noise("faces.npz", count, 32, "train_", "test_", "fake_")
+
+
+def evaluate_faces(count: int) -> None:
+    """What statistics.py and evaluate_stylegan2.py do."""
+    from stages.evaluation import extractors, real
+    from stages.evaluation.compare import compare
+
+    here, settings, network = Path.cwd(), params.load(Path("params.yaml")).evaluation.metrics, Flat(32)
+    train, test, fake = load_arrays("faces.npz", "train_images", "test_images", "fake_images")
+
+    def look(kind: str, images: np.ndarray):
+        return extractors.chunks(network, images, 50, kind)
+
+    measured = real.measure("flat", look, train, test, fake, {"report": count, "clean": count}, settings, here)
+    compare(extractors.extract(network, fake, 50, "fake", here), measured, "clean", settings)
+
+
+# Images at first, what is made ready, and the work whose memory is watched.
+PARTS: dict[str, tuple[int, Callable[[int], None], Callable[[int], object]]] = {
+    "prepare": (2500, pictures, prepare),
+    "pair": (10_000, domains, pair),
+    "sample faces": (1500, generators, sample_faces),
+    "sample digits": (5000, generators, sample_digits),
+    "evaluate digits": (20_000, digits, evaluate_digits),
+    "evaluate faces": (2500, faces, evaluate_faces),
+}
+
+if __name__ == "__main__":
+    main()
