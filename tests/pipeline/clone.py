@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +51,14 @@ class Clone:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w") as file:
             return subprocess.Popen(
-                command, cwd=self.folder, env=environment(), stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                cwd=self.folder,
+                env=environment(),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                # What a shell starts in its background ignores Ctrl-C, and so would all that is started from here.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def change(self, old: str, new: str) -> None:
