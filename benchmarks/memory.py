@@ -191,7 +191,7 @@ PARTS: dict[str, tuple[int, Callable[[int], None], Callable[[int], object]]] = {
     "prepare": (2500, pictures, prepare),
     "pair": (10_000, domains, pair),
     "sample faces": (1500, generators, sample_faces),
-    "sample digits": (5000, generators, sample_digits),
+    "sample digits": (10_000, generators, sample_digits),
     "evaluate digits": (20_000, digits, evaluate_digits),
     "evaluate faces": (2500, faces, evaluate_faces),
 }
