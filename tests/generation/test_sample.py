@@ -94,9 +94,9 @@ def test_a_class_is_what_the_generator_is_told(monkeypatch):
     """A generator that paints its class shows where the images of each come from."""
 
     def painted(generator, latents, *_):
-        return np.repeat(np.arange(10, dtype=np.uint8), len(latents) // 10)[:, None, None, None] * np.ones((28, 28, 3), np.uint8)
+        yield np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1, 1) * np.ones((len(latents) // 10, 28, 28, 3), np.uint8)
 
-    monkeypatch.setattr(sample_acgan, "render", painted)
+    monkeypatch.setattr(sample_acgan, "rendered", painted)
     sample.main(DIGITS, count=25, class_=4, out="fours")
     assert all((pixels(path) == 4).all() for path in Path("fours").iterdir())
     sample.main(DIGITS, count=25, out="all")
