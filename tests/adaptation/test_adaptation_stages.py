@@ -142,6 +142,21 @@ def test_evaluation_counts_the_whole_target_test_split_and_scores_every_snapshot
     assert 0 <= content["source_validation_accuracy"] <= 1
 
 
+def test_the_final_weights_are_scored_once_and_every_other_snapshot_by_itself(monkeypatch):
+    train.main(PAIR, "dann", 3)
+    counts, predictions = [], evaluate.predictions
+    monkeypatch.setattr(evaluate, "predictions", lambda model, images: counts.append(len(images)) or predictions(model, images))
+    evaluate.main(PAIR, "dann", 3)
+    validation = len(load_arrays(f"data/pairs/{PAIR}/train.npz", "validation_labels")[0])
+    assert counts == [50, validation, 50, 50]
+    folder, known = Path("models") / f"{PAIR}-dann-3", json.loads(Path(f"results/{PAIR}-dann-3/evaluation.json").read_text())
+    (folder / "weights.safetensors").write_bytes((folder / "snapshots/000002.safetensors").read_bytes())
+    evaluate.main(PAIR, "dann", 3)
+    content = json.loads(Path(f"results/{PAIR}-dann-3/evaluation.json").read_text())
+    assert content["accuracy"] == known["curve"][0]["accuracy"]
+    assert content["curve"] == known["curve"]
+
+
 def test_a_trained_bound_knows_its_target():
     content = yaml.safe_load(Path("params.yaml").read_text())
     content["adaptation"]["target_only"]["steps"] = 60
