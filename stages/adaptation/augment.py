@@ -73,6 +73,13 @@ def warp(
     return F.grid_sample(images, grid, align_corners=False)
 
 
+def thickened(ink: Tensor) -> Tensor:
+    """The largest value of each pixel's 3x3 square: max-pooling, which a CPU does ten times as slowly for a single channel."""
+    ink = F.pad(ink, (1, 1, 1, 1), value=-math.inf)
+    ink = torch.maximum(torch.maximum(ink[:, :, :-2], ink[:, :, 1:-1]), ink[:, :, 2:])
+    return torch.maximum(torch.maximum(ink[..., :-2], ink[..., 1:-1]), ink[..., 2:])
+
+
 def _stretched(ink: Tensor) -> Tensor:
     low, high = ink.amin(dim=(2, 3), keepdim=True), ink.amax(dim=(2, 3), keepdim=True)
     return (ink - low) / (high - low).clamp(min=1e-3)
@@ -80,8 +87,8 @@ def _stretched(ink: Tensor) -> Tensor:
 
 def _restroke(ink: Tensor) -> Tensor:
     """Thicken half of the strokes and thin the others, each to a random degree."""
-    thick = F.max_pool2d(ink, 3, 1, 1)
-    thin = -F.max_pool2d(-ink, 3, 1, 1)
+    thick = thickened(ink)
+    thin = -thickened(-ink)
     change = _uniform(ink, -1, 1)
     return ink + change.clamp(min=0) * (thick - ink) + (-change * 0.6).clamp(min=0) * (thin - ink)
 
@@ -111,7 +118,7 @@ def _paint(ink: Tensor) -> Tensor:
     wanted = _uniform(ink, 0.15, 0.8) * torch.where(contrast < 0, -1.0, 1.0)
     stroke = stroke + (wanted - contrast) * (contrast.abs() < wanted.abs())
     outline = torch.where(_uniform(ink, 0, 1) < 0.25, outline, ground)
-    ground = ground + F.max_pool2d(ink, 3, 1, 1) * (outline - ground)
+    ground = ground + thickened(ink) * (outline - ground)
     uneven = parallel.randn(n, 3, 4, 4, device=ink.device) * _uniform(ink, 0, 0.15)
     uneven = F.interpolate(uneven, size=(height, width), mode="bilinear", align_corners=False)
     painted = (ground + ink * (stroke - ground) + uneven).clamp(0, 1)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from stages.adaptation import augment
 
@@ -60,3 +61,8 @@ def test_warp_without_range_is_the_identity():
     images = pictures()[:, :1]
     same = augment.warp(images, turn=0.0, zoom=(1.0, 1.0), shear=0.0, shift=0.0, narrow=1.0)
     torch.testing.assert_close(same, images, rtol=0, atol=1e-5)
+
+
+def test_thickened_is_max_pooling_also_of_negative_values_and_at_the_edges():
+    ink = -torch.rand(3, 1, 7, 5)
+    assert torch.equal(augment.thickened(ink), F.max_pool2d(ink, 3, 1, 1))
