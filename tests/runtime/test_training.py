@@ -254,6 +254,16 @@ def test_a_step_s_random_numbers_depend_on_seed_and_step_alone():
     assert torch.equal(torch.rand(4), first)
     seeding.seed_step(3, 6)
     assert not torch.equal(torch.rand(4), first)
+    torch.manual_seed(seeding.mix(3, 5))
+    assert torch.equal(torch.rand(4), first)
+
+
+def test_every_gpu_is_seeded_where_there_is_one(monkeypatch):
+    seeds = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    seeding.seed_step(3, 5)
+    assert seeds == [seeding.mix(3, 5)]
 
 
 def test_weights_of_another_model_are_refused_in_one_line(tmp_path):
