@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.generation.convolution import Conv2d, convolution
+
 SLOPE = 0.2
 # Steps without weights, by the words in which a printed network shows them.
 UPSAMPLE, BLUR, ACTIVATION = "Upsample(scale_factor=2, mode='bilinear')", "Blur([1, 2, 1])", f"LeakyReLU({SLOPE})"
@@ -91,7 +93,7 @@ class Generator(nn.Module):
         widths = [min(fmap_max, capacity * 2**layer) for layer in range(blocks, 0, -1)]
         widths = [widths[0], *widths]
         self.constant = nn.Parameter(torch.randn(1, widths[0], 4, 4))
-        self.initial = nn.Conv2d(widths[0], widths[0], 3, padding=1)
+        self.initial = Conv2d(widths[0], widths[0], 3, padding=1)
         self.attention = nn.ModuleDict(
             {str(blocks - layer): attention(widths[blocks - layer], attention_heads) for layer in sorted(attention_layers)}
         )
@@ -154,8 +156,8 @@ class GeneratorBlock(nn.Module):
 
     def __repr__(self) -> str:
         parts = [] if self.first else [("upsample", UPSAMPLE)]
-        for i, (convolution, noise) in enumerate([(self.conv1, self.noise1), (self.conv2, self.noise2)], start=1):
-            parts += [(f"conv{i}", convolution), (f"noise{i}", noise), (f"activation{i}", ACTIVATION)]
+        for i, (layer, noise) in enumerate([(self.conv1, self.noise1), (self.conv2, self.noise2)], start=1):
+            parts += [(f"conv{i}", layer), (f"noise{i}", noise), (f"activation{i}", ACTIVATION)]
         parts.append(("to_rgb", self.to_rgb))
         return _printed(self, parts if self.last else [*parts, ("upsample_rgb", UPSAMPLE), ("blur_rgb", BLUR)])
 
@@ -181,7 +183,7 @@ class ModulatedConv(nn.Module):
             if self.demodulate:
                 squares = self.weight.square().sum((2, 3))
                 back = torch.rsqrt(F.linear(scale.square(), squares) + 1e-8)
-        y = F.conv2d(x * scale[..., None, None].to(x.dtype), self.weight, padding=self.weight.shape[-1] // 2)
+        y = convolution(x * scale[..., None, None].to(x.dtype), self.weight, padding=self.weight.shape[-1] // 2)
         if self.demodulate:
             back = back[..., None, None].to(y.dtype)
             return y * back if added is None else torch.addcmul(added, y, back)
@@ -204,7 +206,7 @@ class Discriminator(nn.Module):
         self.attention = nn.ModuleDict(
             {str(layer - 1): attention(widths[layer], attention_heads) for layer in sorted(attention_layers)}
         )
-        self.final = nn.Conv2d(widths[-1], widths[-1], 3, padding=1)
+        self.final = Conv2d(widths[-1], widths[-1], 3, padding=1)
         self.score = nn.Linear(4 * widths[-1], 1)
         initialise(self)
 
@@ -231,10 +233,10 @@ class DiscriminatorBlock(nn.Module):
 
     def __init__(self, channels: int, out_channels: int, *, last: bool) -> None:
         super().__init__()
-        self.shortcut = nn.Conv2d(channels, out_channels, 1, stride=1 if last else 2)
-        self.conv1 = nn.Conv2d(channels, out_channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        self.down = None if last else nn.Conv2d(out_channels, out_channels, 3, stride=2, padding=1)
+        self.shortcut = Conv2d(channels, out_channels, 1, stride=1 if last else 2)
+        self.conv1 = Conv2d(channels, out_channels, 3, padding=1)
+        self.conv2 = Conv2d(out_channels, out_channels, 3, padding=1)
+        self.down = None if last else Conv2d(out_channels, out_channels, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, channels, s, s) to (n, out_channels, s / 2, s / 2), or of size s in the last block."""
@@ -243,7 +245,7 @@ class DiscriminatorBlock(nn.Module):
         if self.down is not None:
             y, x = self.down(blur(y)), x[:, :, ::2, ::2]
         # The strided 1x1 convolution as one of every second pixel: oneDNN's own overruns its memory for odd batches.
-        beside = F.conv2d(x, self.shortcut.weight, self.shortcut.bias)
+        beside = convolution(x, self.shortcut.weight, self.shortcut.bias)
         return (y + beside) * math.sqrt(0.5)
 
     def __repr__(self) -> str:
@@ -258,12 +260,12 @@ class LinearAttention(nn.Module):
     def __init__(self, channels: int, heads: int, head_channels: int = 64) -> None:
         super().__init__()
         self.heads, inner = heads, heads * head_channels
-        self.to_q = nn.Conv2d(channels, inner, 1, bias=False)
+        self.to_q = Conv2d(channels, inner, 1, bias=False)
         self.to_kv = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
-            nn.Conv2d(channels, 2 * inner, 1, bias=False),
+            Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
+            Conv2d(channels, 2 * inner, 1, bias=False),
         )
-        self.to_out = nn.Conv2d(inner, channels, 1)
+        self.to_out = Conv2d(inner, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, channels, height, width) to the same shape."""
@@ -332,28 +334,15 @@ class Residual(nn.Module):
 
 def attention(channels: int, heads: int) -> nn.Sequential:
     """A layer of linear attention and one of feed-forward, both residual."""
-    feed_forward = nn.Sequential(nn.Conv2d(channels, 2 * channels, 1), nn.LeakyReLU(SLOPE), nn.Conv2d(2 * channels, channels, 1))
+    feed_forward = nn.Sequential(Conv2d(channels, 2 * channels, 1), nn.LeakyReLU(SLOPE), Conv2d(2 * channels, channels, 1))
     return nn.Sequential(Residual(channels, LinearAttention(channels, heads)), Residual(channels, feed_forward))
 
 
 def blur(x: Tensor) -> Tensor:
     """Each channel smoothed by the outer product of (1, 2, 1) / 4 with itself; the border is reflected."""
-    rows, columns = (_smoothing(length, x.dtype, x.device) for length in x.shape[2:])
-    n, channels, height, width = x.shape
-    x = rows @ x.permute(0, 2, 3, 1).reshape(n, height, width * channels)
-    x = columns @ x.view(n * height, width, channels)
-    return x.view(n, height, width, channels).permute(0, 3, 1, 2)
-
-
-def _smoothing(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The matrix that smooths a line of so many pixels."""
-    middle = torch.arange(length, device=device)
-    matrix = torch.zeros(length, length, dtype=dtype, device=device)
-    for shift, weight in ((-1, 0.25), (0, 0.5), (1, 0.25)):
-        # Reflected: the pixel before the first is the second.
-        column = length - 1 - (length - 1 - (middle + shift).abs()).abs()
-        matrix[middle, column] += weight
-    return matrix
+    line = x.new_tensor([0.25, 0.5, 0.25])
+    kernel = torch.outer(line, line).repeat(x.shape[1], 1, 1, 1)
+    return convolution(F.pad(x, (1, 1, 1, 1), mode="reflect"), kernel, groups=x.shape[1])
 
 
 def initialise(module: nn.Module) -> None:

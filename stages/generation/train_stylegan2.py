@@ -55,6 +55,9 @@ def main(seed: Annotated[int, "seed of the run", "stylegan2.seeds"]) -> None:
 class Training(training.Trainable):
     """The networks, their averages (EMA), optimisers and one step of training.
 
+    `precision` is that of convolutions and matrix products, the discriminator's second derivatives among them; what the
+    gradient penalty makes of the images' gradients, and all of a step with path-length regularisation, stays in fp32.
+
     `settings` is `stylegan2.train`, `how` is `training`. `fast` holds the networks as steps without second derivatives call
     them: compiled, if `how` says so.
     """
@@ -136,8 +139,7 @@ class Training(training.Trainable):
         discriminator = self.fast[1]
         if not penalised:
             return discriminator(torch.cat([real, fake])).chunk(2)
-        with device.autocast(self.place, "fp32"):
-            return self.discriminator(real), discriminator(fake)
+        return self.discriminator(real), discriminator(fake)
 
     def _update_generator(self, step: int) -> dict[str, Tensor]:
         use = self.settings

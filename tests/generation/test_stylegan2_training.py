@@ -144,12 +144,33 @@ def test_the_gradient_of_parts_is_their_mean(network, monkeypatch) -> None:
         monkeypatch.setattr(model, "_real", lambda step, part, real=real: real.clone())
         monkeypatch.setattr(model, "_styles", lambda styles=styles: styles)
         monkeypatch.setattr(model, "_noise", lambda noise=noise: noise)
-        monkeypatch.setattr(model, "_apply", lambda name: None)
+        monkeypatch.setattr(model, "_take_step", lambda name: None)
         (model._update_generator if network == "generator" else model._update_discriminator)(4)
         trained = model.faces.generator if network == "generator" else model.discriminator
         gradients.append([parameter.grad for parameter in trained.parameters()])
     for one, parts in zip(*gradients, strict=True):
         torch.testing.assert_close(parts, one)
+
+
+@pytest.mark.parametrize("penalty", ["r1", "one_centred"])
+def test_a_penalty_in_bf16_has_gradients_as_good_as_a_plain_steps(penalty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative to fp32 and over all weights, both are off by less than a tenth; by about 0.04 in a network of 32 x 32."""
+    gradients = {}
+    for precision in ("fp32", "bf16"):
+        model = build(precision=precision, penalty=penalty, penalty_weight=10.0, batch_size=16)
+        monkeypatch.setattr(model, "_take_step", lambda name: None)
+        for step in (1, 2):
+            torch.manual_seed(0)
+            model._update_discriminator(step)
+            gradients[precision, step] = torch.cat([parameter.grad.flatten() for parameter in model.discriminator.parameters()])
+            model.discriminator.zero_grad()
+    plain, penalised = (off(gradients["bf16", step], gradients["fp32", step]) for step in (1, 2))
+    assert off(gradients["fp32", 2], gradients["fp32", 1]) > 0.2
+    assert 0 < penalised < 0.1 and plain < 0.1
+
+
+def off(found: torch.Tensor, exact: torch.Tensor) -> float:
+    return ((found - exact).norm() / exact.norm()).item()
 
 
 @pytest.mark.parametrize(
