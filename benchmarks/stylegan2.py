@@ -1,7 +1,113 @@
-"""StyleGAN2: our training step against the plain form."""
+"""How much faster is one StyleGAN2 step than its plain form? `python -m benchmarks.stylegan2` takes three or four minutes.
 
+A step is one of the discriminator and one of the generator. The kinds of each, with and without their regularisers, are timed
+one by one and added up by how often the report has them: a gradient penalty every 4 steps, the path length every 32. Both
+forms take turns in one process, which keeps freed memory for them: the plain form, too, gains by that. It works through its 30
+images in 5 parts, the fastest even split that it has; ours takes them all at once. The laptop preset's size comes last.
+"""
+
+from collections.abc import Callable
+from statistics import median
+
+import torch
+
+from benchmarks import plain_stylegan2 as plain
+from benchmarks.acgan import parts
+from benchmarks.common import duration, flops_of, interleaved, machine, peak_flops, peak_line, ratio_line
+from benchmarks.paper_trainers import digits
 from benchmarks.plain_stylegan2 import Part
 from stages.generation.train_stylegan2 import Training
+from stages.runtime import parallel, params, schema
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# Preset, side of its images, parts of the plain form's batch, and rounds.
+SIZES = (("paper", 64, 5, 3), ("laptop", 32, 1, 5))
+PARTS_BELOW = 0.3
+Kinds = dict[str, Callable[[], object]]
+
+
+def main() -> None:
+    print(machine(), flush=True)
+    peaks = {precision: peak_flops(dtype) for precision, dtype in DTYPES.items()}
+    for preset, side, split, rounds in SIZES:
+        compare(preset, side, split, rounds, peaks)
+
+
+def compare(preset: str, side: int, split: int, rounds: int, peaks: dict[str, float]) -> None:
+    """Print ratios, shares of the peak and images a second with network, batch and regularisers of `preset`."""
+    chosen = params.load(f"presets/{preset}.yaml")
+    size, shares = chosen.stylegan2.train.batch_size, shares_of_kinds(chosen.stylegan2.train)
+    forms = {"plain": plain_kinds(our_training(chosen, side, "fp32", split), chosen.stylegan2.network, side)}
+    forms |= {precision: our_kinds(our_training(chosen, side, precision, 1)) for precision in DTYPES}
+    seconds = interleaved(
+        {f"{form} {kind}": step for form, kinds in forms.items() for kind, step in kinds.items() if kind != "path length"},
+        rounds=rounds,
+        repeats=1,
+    )
+    # Once, since it is one in 32.
+    rare = interleaved({f"{form} path length": kinds["path length"] for form, kinds in forms.items()}, rounds=1, repeats=1)
+    seconds |= {name: taken * rounds for name, taken in rare.items()}
+    steps = {form: [sum(shares[kind] * seconds[f"{form} {kind}"][i] for kind in shares) for i in range(rounds)] for form in forms}
+    print(f"\nStyleGAN2 at {side}x{side}, the {preset} preset's network, batch {size}")
+    for form in forms:
+        print(f"  {form}: " + ", ".join(f"{kind} {duration(median(seconds[f'{form} {kind}']))}" for kind in shares))
+    for precision in DTYPES:
+        print(ratio_line(f"  step in {precision}", steps["plain"], steps[precision]))
+        flops = sum(share * flops_of(forms[precision][kind]) for kind, share in shares.items())
+        taken = median(steps[precision])
+        print(f"  {size / taken:.1f} images/s; {peak_line(f'step in {precision}', flops, taken, peaks[precision])}", flush=True)
+        if flops / taken < PARTS_BELOW * peaks[precision]:
+            for kind in ("discriminator", "penalised", "generator"):
+                print(f"    {kind}: {parts(forms[precision][kind])}", flush=True)
+
+
+def shares_of_kinds(settings: schema.StyleGAN2Train) -> dict[str, float]:
+    """How many steps of each kind there are in one step, on average."""
+    penalised, regularised = 1 / settings.penalty_interval, 1 / settings.path_length_interval
+    return {
+        "discriminator": 1 - penalised,
+        "penalised": penalised,
+        "generator": 1 - regularised,
+        "path length": regularised,
+    }
+
+
+def our_training(chosen: schema.Params, side: int, precision: str, split: int) -> Training:
+    """Ours with the settings of a preset, its batch in `split` parts, on images of noise."""
+    images, _ = digits(64, side)
+    settings = chosen.stylegan2.train.model_copy(update={"precision": precision, "accumulation": split})
+    place = parallel.start(chosen.training)
+    return Training(images, chosen.stylegan2.network, settings, chosen.training, 0, place)
+
+
+def our_kinds(model: Training) -> Kinds:
+    """One call of each kind of step, as the training loop comes to it."""
+    regularised = model.settings.path_length_start + model.settings.path_length_interval
+    regularised -= regularised % model.settings.path_length_interval
+    return {
+        "discriminator": lambda: model._update_discriminator(1),
+        "penalised": lambda: model._update_discriminator(model.settings.penalty_interval),
+        "generator": lambda: (model._update_generator(1), model._update_average(1)),
+        "path length": lambda: (model._update_generator(regularised), model._update_average(1)),
+    }
+
+
+def plain_kinds(model: Training, network: schema.StyleGAN2Network, side: int) -> Kinds:
+    """The same of the plain form, with the weights and on the images and latents of `model`."""
+    shape = network.model_dump(exclude={"latent_dim", "attention_heads"}) | {"heads": network.attention_heads}
+    faces, discriminator = plain.StyleGAN2(side, network.latent_dim, **shape), plain.Discriminator(side, **shape)
+    faces.load_state_dict(model.faces.state_dict())
+    discriminator.load_state_dict(model.discriminator.state_dict())
+    form = plain.Training(faces, discriminator)
+    split = range(model.settings.accumulation)
+    real = [discriminator_part(model, 1, part) for part in split]
+    made = [generator_part(model, regularised=True) for _ in split]
+    return {
+        "discriminator": lambda: form.discriminator_step(real, penalised=False),
+        "penalised": lambda: form.discriminator_step(real, penalised=True),
+        "generator": lambda: form.generator_step(made, regularised=False),
+        "path length": lambda: form.generator_step(made, regularised=True),
+    }
 
 
 def discriminator_part(model: Training, step: int, part: int) -> Part:
@@ -14,3 +120,7 @@ def generator_part(model: Training, regularised: bool) -> Part:
     """What a part of the generator's step draws; `real` is without use."""
     latents, noise = model._mixture(), model._noise()
     return Part(noise, *latents, noise, model._direction() if regularised else noise)
+
+
+if __name__ == "__main__":
+    main()

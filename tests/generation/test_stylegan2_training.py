@@ -144,7 +144,7 @@ def test_the_gradient_of_parts_is_their_mean(network, monkeypatch) -> None:
         monkeypatch.setattr(model, "_real", lambda step, part, real=real: real.clone())
         monkeypatch.setattr(model, "_styles", lambda styles=styles: styles)
         monkeypatch.setattr(model, "_noise", lambda noise=noise: noise)
-        monkeypatch.setattr(model, "_take_step", lambda name: None)
+        monkeypatch.setattr(model, "_descend", lambda name: None)
         (model._update_generator if network == "generator" else model._update_discriminator)(4)
         trained = model.faces.generator if network == "generator" else model.discriminator
         gradients.append([parameter.grad for parameter in trained.parameters()])
@@ -158,7 +158,7 @@ def test_a_penalty_in_bf16_has_gradients_as_good_as_a_plain_steps(penalty: str, 
     gradients = {}
     for precision in ("fp32", "bf16"):
         model = build(precision=precision, penalty=penalty, penalty_weight=10.0, batch_size=16)
-        monkeypatch.setattr(model, "_take_step", lambda name: None)
+        monkeypatch.setattr(model, "_descend", lambda name: None)
         for step in (1, 2):
             torch.manual_seed(0)
             model._update_discriminator(step)
