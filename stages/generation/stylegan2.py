@@ -143,15 +143,14 @@ class GeneratorBlock(nn.Module):
 
     def forward(self, x: Tensor, rgb: Tensor | None, w: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Features and the image so far, the latter already at the next block's size; it is summed up in fp32."""
-        if not self.first:
-            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-        noise = noise[:, None, : x.shape[2], : x.shape[3]].to(x.dtype)
-        x = F.leaky_relu_(self.conv1(x, w, _scaled(noise, self.noise1)), SLOPE)
+        size = x.shape[2] if self.first else 2 * x.shape[2]
+        noise = noise[:, None, :size, :size].to(x.dtype)
+        x = F.leaky_relu_(self.conv1(x, w, _scaled(noise, self.noise1), doubled=not self.first), SLOPE)
         x = F.leaky_relu_(self.conv2(x, w, _scaled(noise, self.noise2)), SLOPE)
         share = self.to_rgb(x, w).float()
         rgb = share if rgb is None else rgb + share
         if not self.last:
-            rgb = blur(F.interpolate(rgb, scale_factor=2, mode="bilinear", align_corners=False))
+            rgb = blur(upsample(rgb))
         return x, rgb
 
     def __repr__(self) -> str:
@@ -176,14 +175,18 @@ class ModulatedConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_channels, channels, kernel, kernel))
         nn.init.kaiming_normal_(self.weight)
 
-    def forward(self, x: Tensor, w: Tensor, added: Tensor | None = None) -> Tensor:
-        """x (n, channels, height, width) and styles w (n, latent_dim) to (n, out_channels, height, width), plus `added`."""
+    def forward(self, x: Tensor, w: Tensor, added: Tensor | None = None, *, doubled: bool = False) -> Tensor:
+        """x (n, channels, height, width) and styles w (n, latent_dim) to (n, out_channels, height, width), plus `added`.
+
+        Where height and width are to be `doubled`, x is scaled before it is upsampled: the same, on a quarter of the pixels.
+        """
         with torch.autocast(w.device.type, enabled=False):
             scale = self.style(w) + 1
             if self.demodulate:
                 squares = self.weight.square().sum((2, 3))
                 back = torch.rsqrt(F.linear(scale.square(), squares) + 1e-8)
-        y = convolution(x * scale[..., None, None].to(x.dtype), self.weight, padding=self.weight.shape[-1] // 2)
+        x = x * scale[..., None, None].to(x.dtype)
+        y = convolution(upsample(x) if doubled else x, self.weight, padding=self.weight.shape[-1] // 2)
         if self.demodulate:
             back = back[..., None, None].to(y.dtype)
             return y * back if added is None else torch.addcmul(added, y, back)
@@ -277,8 +280,11 @@ class LinearAttention(nn.Module):
         # k^T v with v = to_v near: summed over the pixels first, so that v is never made.
         context = self._by_head(k @ near.transpose(1, 2)) @ to_v.unflatten(0, (self.heads, -1)).transpose(1, 2).repeat(n, 1, 1)
         out = (context * q.shape[1] ** -0.5).transpose(1, 2) @ q
-        out = _product(self.to_out.weight.flatten(1), F.gelu(out.view(n, -1, height * width)))
-        return (out + self.to_out.bias[:, None]).view(n, -1, height, width)
+        # Pixel by pixel, and in the products' type: all that follows would otherwise run in the wrong order and in fp32.
+        out = torch.bmm(
+            F.gelu(out.view(n, -1, height * width)).transpose(1, 2), self.to_out.weight.flatten(1).T.expand(n, -1, -1)
+        )
+        return (out + self.to_out.bias.to(out.dtype)).view(n, height, width, -1).permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}"
@@ -308,13 +314,14 @@ class ChannelNorm(nn.Module):
         self.b = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, channels, height, width) to the same shape; in fp32."""
-        x = x.float().movedim(1, -1)
+        """(n, channels, height, width) to the same shape and type; in fp32 on the way."""
+        dtype, x = x.dtype, x.float().movedim(1, -1)
         with torch.autocast(x.device.type, enabled=False):
             # Means as products with a matrix: several times faster, backward above all, than reductions of so few channels.
             mean = x.new_full((len(self.g), len(self.g)), 1 / len(self.g))
             x = x - x @ mean
-            return torch.addcmul(self.b, x / ((x.square() @ mean).sqrt() + 1e-5), self.g).movedim(-1, 1)
+            x = torch.addcmul(self.b, x / ((x.square() @ mean).sqrt() + 1e-5), self.g)
+        return x.to(dtype).movedim(-1, 1)
 
     def extra_repr(self) -> str:
         return str(len(self.g))
@@ -338,11 +345,18 @@ def attention(channels: int, heads: int) -> nn.Sequential:
     return nn.Sequential(Residual(channels, LinearAttention(channels, heads)), Residual(channels, feed_forward))
 
 
+def upsample(x: Tensor) -> Tensor:
+    """Height and width doubled, bilinearly, in the type of x; autocast would widen what the next convolution narrows again."""
+    with torch.autocast(x.device.type, enabled=False):
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
 def blur(x: Tensor) -> Tensor:
-    """Each channel smoothed by the outer product of (1, 2, 1) / 4 with itself; the border is reflected."""
+    """Each channel smoothed by the outer product of (1, 2, 1) / 4 with itself, in the type of x; the border is reflected."""
     line = x.new_tensor([0.25, 0.5, 0.25])
-    kernel = torch.outer(line, line).repeat(x.shape[1], 1, 1, 1)
-    return convolution(F.pad(x, (1, 1, 1, 1), mode="reflect"), kernel, groups=x.shape[1])
+    with torch.autocast(x.device.type, enabled=False):
+        kernel = torch.outer(line, line).repeat(x.shape[1], 1, 1, 1)
+        return convolution(F.pad(x, (1, 1, 1, 1), mode="reflect"), kernel, groups=x.shape[1])
 
 
 def initialise(module: nn.Module) -> None:
