@@ -144,7 +144,7 @@ class GeneratorBlock(nn.Module):
     def forward(self, x: Tensor, rgb: Tensor | None, w: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Features and the image so far, the latter already at the next block's size; it is summed up in fp32."""
         size = x.shape[2] if self.first else 2 * x.shape[2]
-        noise = noise[:, None, :size, :size].to(x.dtype)
+        noise = noise[:, :size, :size, None].to(x.dtype)
         x = F.leaky_relu_(self.conv1(x, w, _scaled(noise, self.noise1), doubled=not self.first), SLOPE)
         x = F.leaky_relu_(self.conv2(x, w, _scaled(noise, self.noise2)), SLOPE)
         share = self.to_rgb(x, w).float()
@@ -367,9 +367,12 @@ def initialise(module: nn.Module) -> None:
 
 
 def _scaled(noise: Tensor, layer: nn.Linear) -> Tensor:
-    """A Linear(1, channels) over the noise map (n, 1, height, width): (n, channels, height, width)."""
+    """A Linear(1, channels) over the noise map (n, height, width, 1): (n, channels, height, width), in channels-last order.
+
+    What is added to it takes its order from it, and convolutions are fastest in this one.
+    """
     weight, bias = layer.weight.to(noise.dtype), layer.bias.to(noise.dtype)
-    return torch.addcmul(bias.view(1, -1, 1, 1), noise, weight.view(1, -1, 1, 1))
+    return torch.addcmul(bias, noise, weight.view(-1)).permute(0, 3, 1, 2)
 
 
 def _printed(module: nn.Module, parts: list[tuple[str, object]]) -> str:
