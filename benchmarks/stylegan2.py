@@ -1,9 +1,9 @@
-"""How much faster is one StyleGAN2 step than its plain form? `python -m benchmarks.stylegan2` takes three or four minutes.
+"""How much faster is one StyleGAN2 step than its plain form? `python -m benchmarks.stylegan2`.
 
 A step is one of the discriminator and one of the generator. The kinds of each, with and without their regularisers, are timed
 one by one and added up by how often the report has them: a gradient penalty every 4 steps, the path length every 32. Both
 forms take turns in one process, which keeps freed memory for them: the plain form, too, gains by that. It works through its 30
-images in 5 parts, the fastest even split that it has; ours takes them all at once. The laptop preset's size comes last.
+images in 5 parts, ours takes them all at once. The laptop preset's size comes last.
 """
 
 from collections.abc import Callable

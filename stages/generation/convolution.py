@@ -1,8 +1,8 @@
-"""Convolutions whose second derivatives, which penalties on gradients need, cost no more than the first ones.
+"""Convolutions whose second derivatives, which penalties on gradients need, are made by the same kernels as first ones.
 
-PyTorch's own take several times as long on a CPU: one channel after the other where a convolution is depthwise, and with
-kernels as large as the images for the weight. But a convolution, its gradient by its input and its gradient by its weight are
-all linear in both of what they are made of, so that the derivatives of each of the three are the other two.
+PyTorch's own, on a CPU, go through one channel after the other where a convolution is depthwise. But a convolution, its
+gradient by its input and its gradient by its weight are all linear in both of what they are made of, so that the derivatives
+of each of the three are the other two.
 """
 
 from typing import Any
