@@ -75,7 +75,7 @@ def test_a_second_run_does_nothing(clone):
 def test_a_changed_param_reruns_only_what_it_touches(clone):
     clone.commit()
     clone.change("  batch_norm: eval\n", "  batch_norm: batch\n")
-    assert clone.repro() == {"sample_acgan@0", "evaluate_acgan@0", "summarize", "page"}
+    assert clone.repro() == {"sample_acgan@0", "evaluate_acgan@0", "card_acgan@0", "summarize", "page"}
     difference = clone.run("dvc", "params", "diff").stdout
     assert "acgan.sample.batch_norm" in difference and len(difference.strip().splitlines()) == 2
     assert "acgan.judge_accuracy.mean" in clone.run("dvc", "metrics", "diff", "--all").stdout

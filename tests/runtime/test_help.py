@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in (ROOT / "stages").rglob("*.py")
-    if re.search(r"^    +run\(main", path.read_text(), re.MULTILINE)
+    if re.search(r"^    +run(?:_stage)?\(main", path.read_text(), re.MULTILINE)
 )
 
 
