@@ -1,4 +1,4 @@
-"""The examples of CONTRIBUTING.md, applied as they stand there to a copy of the repository, and run."""
+"""The examples of README.md, applied as they stand there to a copy of the repository, and run."""
 
 import csv
 import json
@@ -10,9 +10,10 @@ import pytest
 
 from tests.pipeline.clone import ROOT, Clone
 
-SECTION = r"### {title}\n(.*?)(?=\n##|\Z)"
+SECTION = r"^<details><summary>{title}: [^\n]*</summary>\n(.*?)^</details>$"
 BLOCK = re.compile(r"^\*\*`([^`]+)`\*\*([^\n]*)\n\n```(python|diff)\n(.*?)^```$", re.M | re.S)
 SCHEMA = {"stages/runtime/schema.py", "stages/runtime/datasets.py"}
+README = (ROOT / "README.md").read_text()
 METHOD, DATASET, EXTRACTOR = "A method", "A dataset", "An extractor"
 EXAMPLES = (METHOD, DATASET, EXTRACTOR)
 PAIR = "mnistm-mfeat"
@@ -20,7 +21,7 @@ PAIR = "mnistm-mfeat"
 
 def blocks(title: str) -> list[tuple[str, str, str, str]]:
     """File, the rest of the line that names it, kind and text of each block of an example."""
-    [section] = re.findall(SECTION.format(title=title), (ROOT / "CONTRIBUTING.md").read_text(), re.S)
+    [section] = re.findall(SECTION.format(title=title), README, re.M | re.S)
     found = BLOCK.findall(section)
     assert len(found) == section.count("\n```") / 2, "a block without the file that it belongs to"
     return found
@@ -44,6 +45,13 @@ def extend(clone: Clone, title: str) -> set[str]:
     return {line[3:] for line in changed}
 
 
+def said_to_be_touched(title: str) -> set[str]:
+    """The files that the table above the examples names."""
+    [row] = re.findall(rf"^\| {title.split()[1]} (\| .*stages/.*)$", README, re.M)
+    names = re.findall(r"`([^`]+)`", row)
+    return {path.relative_to(ROOT).as_posix() for name in names for path in ROOT.glob(name)} | set(names) - {"presets/*.yaml"}
+
+
 def passed(clone: Clone, files: str, words: str) -> int:
     """How many of the clone's own tests of that name pass; none may fail."""
     done = clone.run("python", "-m", "pytest", "-q", *files.split(), "-k", words)
@@ -61,6 +69,7 @@ def test_an_example_is_two_files_at_most_and_the_params_and_all_is_valid_then(cl
     params = {name for name in touched if name == "params.yaml" or name.startswith("presets/")}
     code = touched - params - SCHEMA
     assert params and 1 <= len(code) <= 2 and len(touched & SCHEMA) == 1
+    assert touched == said_to_be_touched(title)
     assert "is valid" in clone.run("python", "-m", "stages.runtime.params").stdout
     clone.run("ruff", "check", ".")
     clone.run("ruff", "format", "--check", ".")

@@ -5,6 +5,7 @@ import re
 import tomllib
 
 import dvc.lock
+import dvc.rwlock
 import pytest
 import yaml
 
@@ -59,15 +60,16 @@ def test_the_layout_names_every_room_and_folder():
     rooms = {f"stages/{path.parent.name}" for path in (ROOT / "stages").glob("*/*.py")}
     outputs = {out.def_path.split("/")[0] for stage in graph("laptop").values() for out in stage.outs}
     assert len(rooms) == 6 and len(outputs) == 7
-    for name in rooms | outputs | {"presets", "tests", "benchmarks"}:
-        assert f"{name}/" in section, name
+    for name in rooms | outputs | {"presets", "tests", "benchmarks", ".github", ".ci"}:
+        assert f"`{name}/`" in section, name
 
 
 def test_the_errors_are_those_that_the_code_says():
     section = PAGES["README.md"].split("## Troubleshooting\n")[1].split("\n## ")[0]
     errors = [one or two for one, two in re.findall(r"^\| (?:``(.+?)``|`([^`]+)`) \|", section, re.M)]
     files = [*(ROOT / "stages").rglob("*.py"), ROOT / "Makefile"]
-    said = "\n".join([*(path.read_text() for path in files), inspect.getsource(dvc.lock)])
+    of_dvc = map(inspect.getsource, (dvc.lock, dvc.rwlock))
+    said = "\n".join([*(path.read_text() for path in files), *of_dvc])
     assert len(errors) > 10
     for error in errors:
         for part in error.split("…"):
