@@ -10,15 +10,15 @@ RUN := PATH="$(BIN):$$PATH"
 .PHONY: help repro repro-parallel check test test-slow lint gpu-check bench compare install repository
 
 help:
-	@echo "make repro      everything from raw bytes to report/index.html"
-	@echo "make repro-parallel JOBS=4   the same, independent stages side by side, each on a GPU of its own where there are GPUs"
-	@echo "make check      is params.yaml valid?"
-	@echo "make test       the quick tests (with one smoke run of the whole graph)"
-	@echo "make test-slow  the other tests"
-	@echo "make lint       ruff"
-	@echo "make gpu-check  does everything work on this machine's GPU, how fast, and how long would the paper preset take?"
-	@echo "make compare EXPS=\"a b\"   experiments, branches or commits side by side: report/compare.html"
-	@echo "make bench      how much faster than plainly written code, one benchmark after the other"
+	@echo 'make repro                  everything from raw bytes to report/index.html'
+	@echo 'make repro-parallel JOBS=4  the same, independent stages side by side, each on a GPU of its own where there are GPUs'
+	@echo 'make check                  is params.yaml valid?'
+	@echo 'make compare EXPS="a b"     experiments, branches or commits side by side: report/compare.html'
+	@echo 'make test                   the quick tests, with one smoke run of the whole graph'
+	@echo 'make test-slow              the other tests'
+	@echo 'make lint                   style and format, by ruff'
+	@echo 'make bench                  how much faster than plainly written code: some ten minutes'
+	@echo 'make gpu-check              does everything work on this GPU, how fast, how long would the paper preset take?'
 
 repro: check repository
 	$(RUN) dvc repro
