@@ -1,5 +1,6 @@
 """What README.md and CONTRIBUTING.md name is there: commands, stages, params, files, headings, error messages."""
 
+import importlib
 import inspect
 import re
 import tomllib
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from stages.runtime import params
+from stages.runtime.stage import parser_of
 from tests.pipeline.clone import ROOT
 from tests.pipeline.test_graph import graph
 
@@ -55,6 +57,15 @@ def test_commands_name_what_there_is(page):
         assert isinstance(params.read(key, path=ROOT / "params.yaml")[0], type(yaml.safe_load(value)))
 
 
+@every_page
+def test_stages_take_the_words_that_are_shown_and_runs_are_trained_by_default(page):
+    models = {out.def_path for stage in graph("laptop").values() for out in stage.outs}
+    for module, words in re.findall(r"-m (stages\.[\w.]+)((?: [\w./-]+)+)", commands(page)):
+        if "--list" not in words:
+            given = parser_of(importlib.import_module(module).main).parse_args(words.split())
+            assert "run" not in given or f"models/{given.run}/README.md" in models
+
+
 def test_the_layout_names_every_room_and_folder():
     section = PAGES["README.md"].split("## Where things are\n")[1].split("\n## ")[0]
     rooms = {f"stages/{path.parent.name}" for path in (ROOT / "stages").glob("*/*.py")}
@@ -77,7 +88,7 @@ def test_the_errors_are_those_that_the_code_says():
 
 
 def test_the_pair_of_a_folder_is_valid():
-    (pair,) = re.findall(r"^    (mydigits-mnistm: \{.*\})$", PAGES["README.md"], re.M)
+    (pair,) = re.findall(r"^    mydigits-mnistm:\n(?:      .*\n)+", PAGES["README.md"], re.M)
     (folders,) = set(re.findall(r"^  (folders: \{mydigits: [^}]*\})", PAGES["README.md"], re.M))
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["adaptation"]["pairs"] |= yaml.safe_load(pair)
