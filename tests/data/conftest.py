@@ -1,12 +1,18 @@
-"""A web server on this machine in the place of publishers and mirrors."""
+"""Stand-ins for publishers and mirrors, the package index and an installed package; and working folders with params."""
 
 import threading
+import zipfile
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from stages.data import download
+from stages.data.catalog import Bundled, Wheel
+from tests.data.publishers import sha256
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Site:
@@ -64,3 +70,61 @@ def site(monkeypatch):
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+MEMBERS = {
+    "thing/data/a/1.txt": "one",
+    "thing/data/b/2.txt": "two",
+    "thing/data/c.bin": "no",
+    "thing/__init__.py": "raise SystemExit",
+}
+
+
+def write_zip(path, members):
+    with zipfile.ZipFile(path, "w") as zipped:
+        for name, content in members.items():
+            zipped.writestr(name, content)
+    return sha256(path.read_bytes())
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """A wheel in a folder that takes the place of the package index."""
+    index = tmp_path / "index"
+    index.mkdir()
+    information = {
+        "METADATA": "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n",
+        "WHEEL": "Wheel-Version: 1.0\nTag: py3-none-any\n",
+    }
+    members = MEMBERS | {f"thing-1.0.dist-info/{name}": text for name, text in information.items()}
+    file = index / "thing-1.0-py3-none-any.whl"
+    checksum = write_zip(file, members)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    return Wheel("thing", "1.0", file.name, file.stat().st_size, checksum, root="thing/data", pattern="*/*.txt", count=2)
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package that must not be imported, with a file in it."""
+    (tmp_path / "lib" / "shipping" / "data").mkdir(parents=True)
+    (tmp_path / "lib" / "shipping" / "__init__.py").write_text("raise AssertionError('imported')")
+    (tmp_path / "lib" / "shipping" / "data" / "photo.png").write_text("photo")
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    return Bundled("shipping", "data/photo.png", sha256(b"photo"), "photos")
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    """A folder with the paper's params, of which a test can change words."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "presets/paper.yaml").read_text()
+
+    def write(*changes):
+        Path("params.yaml").write_text(text)
+        for old, new in changes:
+            assert Path("params.yaml").read_text().count(old) >= 1
+            Path("params.yaml").write_text(Path("params.yaml").read_text().replace(old, new, 1))
+
+    write()
+    return write
