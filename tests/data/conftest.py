@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 
 from stages.data import download
 from stages.data.catalog import Bundled, Wheel
@@ -128,3 +129,20 @@ def settings(tmp_path, monkeypatch):
 
     write()
     return write
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    """An empty working folder with the paper's params, and a function that changes those of one data set."""
+    monkeypatch.chdir(tmp_path)
+    params = yaml.safe_load((ROOT / "presets/paper.yaml").read_text())
+    # StyleGAN2 and its figures ask more of their data set than the small ones here give.
+    params["data"]["folders"]["faces"] = "/faces"
+    params["stylegan2"]["dataset"] = "faces"
+
+    def change(dataset, **values):
+        params["data"]["datasets"][dataset] |= values
+        Path("params.yaml").write_text(yaml.safe_dump(params))
+
+    change("celeba", train=3, test=2)
+    return change
