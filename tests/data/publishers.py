@@ -12,17 +12,13 @@ import scipy.io
 from PIL import Image
 
 from stages.data.catalog import Download, Unpack
+from tests.data.raw import idx
 
 UNPACK = Unpack("BSR/BSDS500/data/images", "*/*.jpg", count=6, folder="bsds500")
 
 
 def sha256(content):
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def idx(array):
-    sides = b"".join(side.to_bytes(4, "big") for side in array.shape)
-    return gzip.compress(bytes([0, 0, 8, array.ndim]) + sides + array.tobytes(), mtime=0)
 
 
 def jpeg(width, height, grey):
@@ -67,10 +63,10 @@ def published_files():
     """By name, small files in the forms of all that the official editions download."""
     images, labels = np.arange(2 * 28 * 28, dtype=np.uint8).reshape(2, 28, 28), np.array([3, 7], np.uint8)
     return {
-        "train-images-idx3-ubyte.gz": idx(images),
-        "train-labels-idx1-ubyte.gz": idx(labels),
-        "t10k-images-idx3-ubyte.gz": idx(images[:1]),
-        "t10k-labels-idx1-ubyte.gz": idx(labels[:1]),
+        "train-images-idx3-ubyte.gz": gzip.compress(idx(images), mtime=0),
+        "train-labels-idx1-ubyte.gz": gzip.compress(idx(labels), mtime=0),
+        "t10k-images-idx3-ubyte.gz": gzip.compress(idx(images[:1]), mtime=0),
+        "t10k-labels-idx1-ubyte.gz": gzip.compress(idx(labels[:1]), mtime=0),
         "BSR_bsds500.tgz": bsds500(),
         "train_32x32.mat": svhn_mat(),
         "test_32x32.mat": svhn_mat(),
