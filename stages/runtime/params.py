@@ -129,7 +129,10 @@ def _first(error: ValidationError) -> str:
     """The first problem; a key that is not known comes first, since it is why another is missing."""
     problems = error.errors(include_url=False)
     problem = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
-    location = [part for part in problem["loc"] if part != "[key]"]
+    location = list(problem["loc"])
+    # Pydantic's own word behind a dict's key that is wrong; of an unknown key, the user's.
+    if location[-1:] == ["[key]"] and problem["type"] != "extra_forbidden":
+        location.pop()
     key = ".".join(map(_shown_key, location))
     if problem["type"] == "extra_forbidden":
         return f"{key}: there is no key {not_among(str(location[-1]), _group_at(location[:-1]).model_fields)}"

@@ -41,6 +41,7 @@ def test_the_default_is_the_laptop_preset():
     ("changes", "words"),
     [
         ({"judge__stepz": 1}, "judge.stepz: there is no key 'stepz'; did you mean 'steps'? ("),
+        ({"judge__[key]": 1}, "judge.[key]: there is no key '[key]'"),
         ({"judge__steps": None}, "judge.steps: is missing"),
         ({"judge__steps": "many"}, "judge.steps: is 'many'; must be a whole number"),
         ({"judge__steps": 1.5}, "judge.steps: is 1.5; must be a whole number"),
