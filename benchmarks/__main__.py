@@ -1,6 +1,6 @@
 """All benchmarks, one after the other: every module beside this one that has a main, but for the check of a GPU.
 
-They take some ten minutes on two cores, and want the machine for themselves.
+They want the machine for themselves, and say at the end how long they took.
 """
 
 import subprocess
@@ -20,7 +20,7 @@ def names() -> list[str]:
 
 
 def main() -> None:
-    print(f"{machine()}\nsome ten minutes; leave the machine alone meanwhile", flush=True)
+    print(f"{machine()}\nleave the machine alone meanwhile", flush=True)
     began, failed = time.monotonic(), []
     for name in names():
         print(f"\npython -m benchmarks.{name}", flush=True)
