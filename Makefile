@@ -17,7 +17,7 @@ help:
 	@echo 'make test                   the quick tests, with one smoke run of the whole graph'
 	@echo 'make test-slow              the other tests'
 	@echo 'make lint                   style and format, by ruff'
-	@echo 'make bench                  how much faster than plainly written code: some ten minutes'
+	@echo 'make bench                  how much faster than plainly written code'
 	@echo 'make gpu-check              does everything work on this GPU, how fast, how long would the paper preset take?'
 
 repro: check repository
