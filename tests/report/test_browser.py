@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -86,8 +87,18 @@ class Visit:
             self.tab.evaluate("dispatchEvent(new Event('beforeprint'))")
         else:
             self.tab.evaluate(f"{plots}[0]?.scrollIntoView()")
-        self.tab.wait_for_function(f"{plots}.every((plot) => plot.querySelector('svg'))")
-        self.tab.wait_for_function(f"{plots}.every((plot) => plot.dataset.chart || plot.dataset.shown)")
+        until(self.tab, f"{plots}.every((plot) => plot.querySelector('svg') && (plot.dataset.chart || plot.dataset.shown))")
+
+
+def until(tab, condition: str, seconds: float = 30) -> None:
+    """Wait until JavaScript is true of the page.
+
+    The browser's own waiting (wait_for_function) evaluates text inside the page, which the page's security policy forbids.
+    """
+    end = time.monotonic() + seconds
+    while not tab.evaluate(condition):
+        assert time.monotonic() < end, f"not true after {seconds} s: {condition}"
+        tab.wait_for_timeout(50)
 
 
 @pytest.fixture
@@ -168,7 +179,7 @@ def test_the_slider_moves_through_the_snapshots_by_keyboard(visit):
 def test_the_switches_choose_what_is_shown(visit, shown, count):
     tab = visit(part="#tsne").tab
     tab.locator(f"#tsne input[value={shown}]").check()
-    tab.wait_for_function(f"document.querySelector('#tsne .plot').dataset.shown === '{count}'")
+    until(tab, f"document.querySelector('#tsne .plot').dataset.shown === '{count}'")
     assert tab.locator("#tsne svg .mark-symbol.role-mark").first.locator("path").count() == count
 
 
@@ -181,7 +192,7 @@ def test_colours_stand_for_classes_or_domains(visit):
     tab = visit(part="#tsne").tab
     assert len(colours(tab)) == 10
     tab.locator("#tsne input[value=domain]").check()
-    tab.wait_for_function("document.querySelectorAll('#tsne svg .role-legend-label text').length === 2")
+    until(tab, "document.querySelectorAll('#tsne svg .role-legend-label text').length === 2")
     assert len(colours(tab)) == 2
 
 
@@ -198,7 +209,7 @@ def test_the_methods_have_their_own_points(visit):
 def test_hovering_shows_image_label_and_prediction(visit, made):
     tab = visit(part="#tsne").tab
     tab.locator("#tsne input[value=wrong]").check()
-    tab.wait_for_function("document.querySelector('#tsne .plot').dataset.shown === '4'")
+    until(tab, "document.querySelector('#tsne .plot').dataset.shown === '4'")
     tab.locator("#tsne svg .mark-symbol.role-mark path").first.hover(force=True)
     table = pd.read_csv(made / f"results/{PAIR}-dsn/embedding.csv")
     row = table[(table["domain"] == "target") & (table["label"] != table["prediction"])].iloc[0]
@@ -210,7 +221,7 @@ def test_hovering_shows_image_label_and_prediction(visit, made):
 def test_a_tap_beside_a_mark_shows_the_nearest_image(visit):
     tab = visit(part="#tsne", width=360, touch=True).tab
     tab.locator("#tsne input[value=wrong]").check()
-    tab.wait_for_function("document.querySelector('#tsne .plot').dataset.shown === '4'")
+    until(tab, "document.querySelector('#tsne .plot').dataset.shown === '4'")
     mark = tab.locator("#tsne svg .mark-symbol.role-mark path").first
     mark.scroll_into_view_if_needed()
     box = mark.bounding_box()
@@ -221,7 +232,7 @@ def test_a_tap_beside_a_mark_shows_the_nearest_image(visit):
 def test_far_from_every_mark_nothing_is_chosen(visit):
     tab = visit(part="#tsne").tab
     tab.locator("#tsne input[value=wrong]").check()
-    tab.wait_for_function("document.querySelector('#tsne .plot').dataset.shown === '4'")
+    until(tab, "document.querySelector('#tsne .plot').dataset.shown === '4'")
     tab.locator("#tsne .plot svg").hover(position={"x": 1, "y": 1}, force=True)
     assert tab.locator("#tsne .picked p").inner_text() == "No image chosen."
 
