@@ -17,6 +17,7 @@ from torch.optim import Adam
 
 from stages.generation.acgan import CLASSES, LATENT, Discriminator, Generator, adversarial_loss, class_loss
 from stages.generation.acgan_images import COLUMNS, STORED_SIDE, enlarge, render
+from stages.generation.augment import augment
 from stages.runtime import device, parallel, params, schema
 from stages.runtime.batches import Feed
 from stages.runtime.images import load_digits, save_arrays
@@ -116,7 +117,7 @@ class ACGAN(Trainable):
         """Generated images (detached) and the loss, after a step towards `real` and towards the wanted classes."""
         self.discriminator.requires_grad_(False)
         fakes = self.generator(latents, labels)
-        loss = self._loss(self.discriminator(fakes), True, labels)
+        loss = self._loss(self._logits(fakes), True, labels)
         self._step("generator", loss)
         self.discriminator.requires_grad_(True)
         return fakes.detach(), loss.detach()
@@ -128,12 +129,18 @@ class ACGAN(Trainable):
 
         In one batch they would share their batch-norm statistics, and each would see what the other looks like.
         """
-        real = self.discriminator(images)
-        fake = self.discriminator(fakes)
+        real = self._logits(images)
+        fake = self._logits(fakes)
         weight = self.settings.fake_class_weight
         loss = (self._loss(real, True, real_labels) + self._loss(fake, False, labels, weight)) / 2
         self._step("discriminator", loss)
         return loss.detach(), real[1].detach(), fake[1].detach()
+
+    def _logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The discriminator's logits for images in [-1, 1], real or generated, which it sees augmented, each time anew."""
+        operations = self.settings.augment
+        # Augmentation is made for [0, 1], where it brings in black. There and back is rounded: not without need.
+        return self.discriminator(augment((images + 1) / 2, operations) * 2 - 1 if operations else images)
 
     def _loss(self, logits: tuple[Tensor, Tensor], real: bool, labels: Tensor, class_weight: float = 1.0) -> Tensor:
         kind = class_loss(logits[1], labels, self.settings.objective)

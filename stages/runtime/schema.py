@@ -126,6 +126,7 @@ class ACGANTrain(Group):
     ema_decay: Beta
     objective: Literal["report", "logits"]
     fake_class_weight: NonNegative
+    augment: list[Literal["translation", "brightness", "saturation", "contrast", "cutout"]]
     batch_norm_eps: Positive
     precision: Precision
     snapshots: Snapshots

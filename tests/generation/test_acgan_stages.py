@@ -85,6 +85,34 @@ def test_one_step_sends_real_and_generated_images_through_the_discriminator_sepa
     assert all((stored - image).abs().amax(dim=(1, 2, 3)).min() < 1e-6 for image in real)
 
 
+def test_the_discriminator_sees_generated_and_real_images_augmented_each_time_anew():
+    model, made, seen = tiny_model(batch_size=40, augment=["cutout"]), [], []
+    model.generator.register_forward_hook(lambda _, inputs, images: made.append(images.detach().clone()))
+    model.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
+    seed_step(0, 1)
+    model.update(1)
+    stored = enlarge(torch.from_numpy(digits()[0])[model.feed.at(1)[1]])
+    holes = []
+    for before, after in zip((made[0], stored, made[0]), seen, strict=True):
+        black = (after == -1).all(dim=1, keepdim=True)
+        torch.testing.assert_close(after, before.masked_fill(black, -1), rtol=0, atol=1e-6)
+        assert black.any(dim=(1, 2, 3)).all()
+        holes.append(black)
+    assert not torch.equal(holes[0], holes[2])
+
+
+def test_labels_asked_for_are_drawn_uniformly_and_anew_in_every_step():
+    model, drawn = tiny_model(batch_size=40), []
+    model.step = lambda real, real_labels, latents, labels: drawn.append(labels)
+    for step in range(1, 251):
+        seed_step(0, step)
+        model.update(step)
+    assert len({tuple(labels.tolist()) for labels in drawn}) == 250
+    # Of 10,000 labels, 1,000 +- 30 of each class.
+    counts = torch.cat(drawn).bincount(minlength=10)
+    assert len(counts) == 10 and counts.min() > 880 and counts.max() < 1120
+
+
 def test_the_generator_goes_first_and_neither_step_moves_the_other_network():
     model, order = tiny_model(lr_discriminator=1e-30), []
     for name, optimizer in model.optimizers.items():

@@ -66,6 +66,7 @@ TRAINERS: dict[str, Callable[[], Trainable]] = {
     "stylegan2, the report's forms": lambda: stylegan2(loss="hinge_inverted", penalty="one_centred", ema="report"),
     "acgan": acgan,
     "acgan, the report's objective": lambda: acgan(objective="report"),
+    "acgan, augmented": lambda: acgan(augment=[name for name in OPERATIONS if name != "flip"]),
     "judge": judge,
     "source_only": lambda: adaptation("source_only"),
     "source_only with a domain head": lambda: adaptation("source_only", "strong", lambda_steps=20),

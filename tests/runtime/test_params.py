@@ -100,6 +100,7 @@ def test_the_default_is_the_laptop_preset():
             {"stylegan2__train__augment": ["flop"]},
             "stylegan2.train.augment.0: is 'flop'; did you mean 'flip'? (flip, translation, ",
         ),
+        ({"acgan__train__augment": ["flip"]}, "acgan.train.augment.0: is 'flip', which is not known (translation, brightness, "),
         ({"adaptation__methods": ["dann", "dann"]}, "adaptation.methods: names dann twice"),
         ({"adaptation__methods": ["dan"]}, "adaptation.methods.0: is 'dan'; did you mean 'dann'? (source_only, dann, dsn)"),
         ({"adaptation__methods": ["zzz"]}, "adaptation.methods.0: is 'zzz', which is not known (source_only, dann, dsn)"),
