@@ -1,15 +1,17 @@
-"""Score ACGAN's digits: how often the judge sees the digit that was asked for.
+"""Score ACGAN's digits: how often the judge sees the digit that was asked for, and how diverse it finds those of a class.
 
-Reads samples/acgan-SEED.npz, models/judge/weights.safetensors and results/judge/evaluation.json, and leaves
-results/acgan-SEED/evaluation.json with the judge's own accuracy on real test digits beside the score.
+Reads samples/acgan-SEED.npz, data/prepared/DATASET.npz, models/judge/weights.safetensors and results/judge/evaluation.json, and
+leaves results/acgan-SEED/evaluation.json, with what real digits get beside each figure.
 
     python -m stages.evaluation.evaluate_acgan 0
 """
 
+from functools import partial
 from typing import Annotated
 
-from stages.evaluation.judge import Judge, predict
-from stages.runtime import device
+from stages.evaluation.diversity import diversity
+from stages.evaluation.judge import Judge, features, predict
+from stages.runtime import device, params
 from stages.runtime.accuracy import classification_report
 from stages.runtime.errors import UserError
 from stages.runtime.files import read_json, write_json
@@ -19,12 +21,18 @@ from stages.runtime.weights import load_weights
 
 
 def main(seed: Annotated[int, "seed of the run", "acgan.seeds"]) -> None:
+    dataset, neighbours, draw = params.read("acgan.dataset", "evaluation.metrics.neighbours", "evaluation.metrics.seed")
     images, labels = load_digits(f"samples/acgan-{seed}.npz")
+    train, test = (load_digits(f"data/prepared/{dataset}.npz", split) for split in ("train", "test"))
     judge, where = Judge(), device.pick()
     load_weights("models/judge/weights.safetensors", judge)
     judge_test_accuracy = read_accuracy("results/judge/evaluation.json")
     report = classification_report(labels, predict(device.place(judge, where), images, where))
-    scores = {"judge_accuracy": report.pop("accuracy"), **report, "judge_test_accuracy": judge_test_accuracy}
+    variety = diversity((images, labels), train, test, partial(features, judge, where=where), neighbours=neighbours, seed=draw)
+    scores = {
+        **{"judge_accuracy": report.pop("accuracy"), **report, "judge_test_accuracy": judge_test_accuracy},
+        "diversity": {"extractor": "judge", **variety},
+    }
     write_json(f"results/acgan-{seed}/evaluation.json", scores)
 
 

@@ -1,5 +1,7 @@
 """The judge: a small classifier of real digits that says which digit a generated image shows."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -31,9 +33,19 @@ class Judge(nn.Module):
         return self.layers(images)
 
 
-@torch.no_grad()
 def predict(judge: nn.Module, images: np.ndarray, where: torch.device, batch_size: int = 1000) -> np.ndarray:
     """The likeliest class (n,) int64 of each uint8 image (n, 28, 28, 3), an array or a memory map that is read in blocks."""
-    judge.eval()
-    blocks = (np.array(images[first : first + batch_size]) for first in range(0, len(images), batch_size))
-    return np.concatenate([judge(to_float(torch.from_numpy(block).to(where))).argmax(dim=1).cpu().numpy() for block in blocks])
+    return np.concatenate([logits.argmax(dim=1).cpu().numpy() for logits in _outputs(judge, images, where, batch_size)])
+
+
+def features(judge: Judge, images: np.ndarray, where: torch.device, batch_size: int = 1000) -> np.ndarray:
+    """What the last layer decides by: (n, 64) float32, none below 0, of each image; images as for `predict`."""
+    return np.concatenate([found.cpu().numpy() for found in _outputs(judge.layers[:-1], images, where, batch_size)])
+
+
+@torch.no_grad()
+def _outputs(network: nn.Module, images: np.ndarray, where: torch.device, batch_size: int) -> Iterator[Tensor]:
+    """What a network makes of the images, the next `batch_size` at a time."""
+    network.eval()
+    for first in range(0, len(images), batch_size):
+        yield network(to_float(torch.from_numpy(np.array(images[first : first + batch_size])).to(where)))

@@ -315,6 +315,7 @@ class Params(Group):
             counts["data.datasets.celeba.test"] = celeba.test
         if self.stylegan2.dataset == "orl" and self.data.datasets.orl:
             counts["orl's test split"] = ORL_TEST
+        counts["acgan.sample.per_class"] = self.acgan.sample.per_class
         for key, count in counts.items():
             if metrics.neighbours >= count:
                 raise ValueError(

@@ -52,7 +52,7 @@ STAGES = {
     "evaluate_acgan": Stage(
         "evaluation.evaluate_acgan",
         (0,),
-        {"samples/acgan-0.npz": ("images", "labels")},
+        {"samples/acgan-0.npz": ("images", "labels"), MNISTM: BOTH},
         (JUDGE,),
         {"results/judge/evaluation.json": "test_accuracy"},
     ),
@@ -99,7 +99,7 @@ def tiny_params() -> dict:
     content["stylegan2"]["train"] |= {"steps": 2, "snapshots": 1, "batch_size": 4, "accumulation": 1}
     content["stylegan2"]["sample"] |= {"report": {"count": 8, "psi": 0.75}, "clean": {"count": 8, "psi": 1.0}}
     content["acgan"]["train"] |= {"steps": 2, "snapshots": 1}
-    content["acgan"]["sample"]["per_class"] = 2
+    content["acgan"]["sample"]["per_class"] = 4
     content["judge"]["steps"] = 2
     adaptation = content["adaptation"]
     adaptation["pairs"][PAIR] |= {"max_source": None, "max_target": None}

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from stages.evaluation import evaluate_acgan, train_judge
-from stages.evaluation.judge import Judge, predict
+from stages.evaluation.judge import Judge, features, predict
 from stages.runtime import params, schema
 from stages.runtime.errors import UserError
 from stages.runtime.files import read_json
@@ -115,10 +115,34 @@ def test_judge_learns_an_easy_task_and_scores_what_it_sees(place):
 
     evaluate_acgan.main(0)
     scores = read_json("results/acgan-0/evaluation.json")
-    assert list(scores) == ["judge_accuracy", "per_class", "confusion", "n", "judge_test_accuracy"]
+    assert list(scores) == ["judge_accuracy", "per_class", "confusion", "n", "judge_test_accuracy", "diversity"]
     assert scores["judge_accuracy"] == pytest.approx(0.5, abs=0.1)
     assert scores["judge_test_accuracy"] == report["test_accuracy"]
     assert scores["n"] == 40
+
+
+def test_copies_of_one_image_a_class_please_the_judge_but_have_no_recall(place):
+    train_judge.main()
+    scores = []
+    images, labels = bars(100, 3)
+    for kind in (slice(None), np.tile(np.arange(10), 10)):
+        save_arrays("samples/acgan-0.npz", images=images[kind], labels=labels[kind])
+        evaluate_acgan.main(0)
+        scores.append(read_json("results/acgan-0/evaluation.json"))
+    real, copied = (found["diversity"] for found in scores)
+    assert all(found["judge_accuracy"] > 0.95 for found in scores)
+    assert real["extractor"] == "judge" and real["recall_ceiling"] > 0.6
+    assert real["recall"] == pytest.approx(real["recall_ceiling"], abs=0.2)
+    assert copied["recall"] < 0.05 and copied["precision"] > 0.5 and copied["recall_ceiling"] == real["recall_ceiling"]
+
+
+def test_features_are_what_the_last_layer_decides_by():
+    torch.manual_seed(0)
+    judge, (images, _) = Judge(), bars(25, 0)
+    found = features(judge, images, CPU, batch_size=4)
+    assert found.shape == (25, 64) and found.min() == 0
+    logits = judge.layers[-1](torch.from_numpy(found))
+    assert np.array_equal(logits.argmax(dim=1).numpy(), predict(judge, images, CPU))
 
 
 def test_missing_samples_are_said_in_one_line(place):

@@ -65,7 +65,7 @@ def place(tmp_path, monkeypatch):
     """An empty folder to run the stages in, with digits and tiny params."""
     content = yaml.safe_load((ROOT / "presets/laptop.yaml").read_text())
     content["acgan"]["train"] |= TINY
-    content["acgan"]["sample"] |= {"per_class": 3}
+    content["acgan"]["sample"] |= {"per_class": 4}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     images, labels = digits()
     save_arrays(tmp_path / f"data/prepared/{content['acgan']['dataset']}.npz", train_images=images, train_labels=labels)
@@ -243,8 +243,8 @@ def test_stages_leave_weights_snapshots_history_and_ordered_samples(place):
     assert not list(Path(".resume").glob("*"))
     sample_acgan.main(0)
     images, labels = load_arrays("samples/acgan-0.npz", "images", "labels")
-    assert images.shape == (30, 28, 28, 3)
-    assert labels.tolist() == [label for label in range(10) for _ in range(3)]
+    assert images.shape == (40, 28, 28, 3)
+    assert labels.tolist() == [label for label in range(10) for _ in range(4)]
 
 
 def test_samples_repeat_and_follow_the_seed_and_the_params():
@@ -269,7 +269,7 @@ def test_samples_are_those_of_the_moving_average(place):
     model = tiny_model()
     model.load_state_dict(read_weights("models/acgan-0/weights.safetensors"))
     seed_step(0, "samples")
-    latents = torch.randn(30, 100)
+    latents = torch.randn(40, 100)
     assert np.array_equal(images, render(model.average, latents))
     assert not np.array_equal(images, render(model.generator, latents))
 

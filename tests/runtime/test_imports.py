@@ -35,7 +35,7 @@ WITH_TORCH = {
     "evaluation.train_judge": set(),
     "evaluation.statistics": {"scipy"},
     "evaluation.evaluate_stylegan2": {"scipy"},
-    "evaluation.evaluate_acgan": set(),
+    "evaluation.evaluate_acgan": {"scipy"},
     "evaluation.neighbours": set(),
     "generation.describe": set(),
     "generation.train_stylegan2": set(),

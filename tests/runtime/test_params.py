@@ -128,6 +128,10 @@ def test_the_default_is_the_laptop_preset():
             {"evaluation__metrics__neighbours": 80},
             "evaluation.metrics.neighbours is 80, too many for the 80 images of orl's test split",
         ),
+        (
+            {"acgan__sample__per_class": 3},
+            "evaluation.metrics.neighbours is 3, too many for the 3 images of acgan.sample.per_class",
+        ),
         ({"\x1b[31m": 1}, "'\\x1b[31m': there is no key"),
     ],
     ids=lambda value: next(iter(value)).encode("unicode_escape").decode()[:60] if isinstance(value, dict) else "",
