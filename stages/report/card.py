@@ -121,7 +121,8 @@ def faces(run: str, path: Path, dataset: str, network: Any, settings: Any, extra
 
 def digits(run: str, path: Path, dataset: str, settings: Any) -> Card:
     """The card of an ACGAN."""
-    found = Figures(f"results/{run}/evaluation.json")
+    results = f"results/{run}/evaluation.json"
+    found, diversity = Figures(results), Figures(results, "diversity")
     return Card(
         what="An ACGAN (Odena, Olah, Shlens 2017) that makes coloured digits of a class that it is told.",
         rows={
@@ -142,6 +143,9 @@ def digits(run: str, path: Path, dataset: str, settings: Any) -> Card:
         figures={
             "images in which the judge sees the digit asked for": percent(found["judge_accuracy"]),
             "the judge's own accuracy on real test digits": percent(found["judge_test_accuracy"]),
+            "recall, test digits among the generated ones of their class in the judge's features": percent(diversity["recall"]),
+            "recall of as many training digits in their place": percent(diversity["recall_ceiling"]),
+            "precision, generated digits among the test digits of their class": percent(diversity["precision"]),
         },
         limits="For study and teaching, or to add to training images of digits. Some images show another digit than was asked "
         "for, as the figure says, so their labels are not to be trusted one by one.",

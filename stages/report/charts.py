@@ -112,23 +112,23 @@ def losses(history: pd.DataFrame) -> Spec:
     return lines(history, names, "loss, log scale", log=True)
 
 
-def by_class(series: Mapping[str, Sequence[float | None]]) -> Spec:
-    """A bar a class for each of the series, accuracies as fractions; classes without images have none."""
+def by_class(series: Mapping[str, Sequence[float | None]], title: str) -> Spec:
+    """A bar a class for each of the series, fractions; classes without images have none."""
     rows = [
-        {"class": digit, "images": name, "accuracy": value}
+        {"class": digit, "images": name, "share": value}
         for name, values in series.items()
         for digit, value in enumerate(values)
         if value is not None
     ]
     chart = alt.Chart(_values(rows)).mark_bar()
-    height = alt.Y("accuracy:Q", title="the judge's accuracy", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
+    height = alt.Y("share:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
     colour = alt.Color("images:N", title=None, sort=None, scale=alt.Scale(domain=list(series), range=[BLUE, ORANGE]))
     chart = chart.encode(
         x=alt.X("class:O", axis=alt.Axis(labelAngle=0)),
         xOffset=alt.XOffset("images:N", sort=list(series)),
         y=height,
         color=colour,
-        tooltip=[*_tooltip("images"), "class:O", alt.Tooltip("accuracy:Q", format=".1%")],
+        tooltip=[*_tooltip("images"), "class:O", alt.Tooltip("share:Q", title=title, format=".1%")],
     )
     return _spec(chart, height=240)
 

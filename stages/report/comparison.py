@@ -18,6 +18,8 @@ FACES = {
 # Measure, and what real images get in the samples' place.
 MEASURES = {"fid": "fid_floor", "fd": "fd_floor", "is": "is_real", "is_torchvision": "is_torchvision_real", "cs": "cs_real"}
 DISTANCES = ("fid", "fd")
+# The same of digits, class by class.
+DIVERSITY = {"recall": "recall_ceiling", "precision": "precision_ceiling", "fd": "fd_floor"}
 Spread = dict[str, Any]
 
 
@@ -76,9 +78,11 @@ def markdown(found: list[Row]) -> str:
 
 
 NOTES = """\
-Accuracies in percent; ours as mean ± standard deviation over n seeds. *Real images* is what they get in the samples' place: for
-a Fréchet distance the floor, training against test images; for a score that of the test images; for the judge its accuracy on
-real test digits. The report protocol is the study's: samples truncated and saved as JPEG; the clean one saves without loss.
+Accuracies, precision and recall in percent; ours as mean ± standard deviation over n seeds. *Real images* is what they get in
+the samples' place: for a Fréchet distance the floor, and for precision and recall the ceiling, training against test images; for
+a score that of the test images; for the judge its accuracy on real test digits. Within a class, generated digits are compared
+with real ones of their class, and the figure is the mean over the classes. The report protocol is the study's: samples truncated
+and saved as JPEG; the clean one saves without loss.
 
 The study's figure stands beside ours where data set (official, or your own of that name, whole), network, measure and protocol
 (images, psi) are the same. Packaged data sets are stand-ins, mnistm too: figures on them can't be compared with the study's. Nor
@@ -127,6 +131,10 @@ def _digits(study: Study, summary: dict[str, Any]) -> Iterator[Row]:
         yield Row(name, reference.DIGITS, reference.ACGAN_ACCURACY, None, percent=True)
     theirs = reference.ACGAN_ACCURACY if same else None
     yield Row(name, data, theirs, summary["acgan"]["judge_accuracy"], real, percent=True)
+    figures = summary["acgan"]["diversity"]
+    for measure, best in DIVERSITY.items():
+        name, lower = f"ACGAN, {measure_name(measure, 'judge')}, within a class", measure in DISTANCES
+        yield Row(name, data, None, figures[measure], figures[best], percent=not lower, lower=lower)
 
 
 def adaptation_figures(study: Study) -> dict[tuple[str, str], float]:

@@ -83,7 +83,10 @@ def draw(results: Results, summary: dict[str, Any], theirs: dict[tuple[str, str]
     found["judge_loss"] = charts.lines(judge, {"loss": "cross-entropy"}, "loss, log scale", log=True)
     found["judge_accuracy"] = charts.lines(judge, {"accuracy": "training batches"}, "accuracy", share=True)
     judged = {"real test digits": results.judge["per_class"], "generated digits": results.digits[0]["per_class"]}
-    found["judge_classes"] = charts.by_class(judged)
+    found["judge_classes"] = charts.by_class(judged, "the judge's accuracy")
+    recall = results.digits[0]["diversity"]["per_class"]
+    differing = {"real training digits": recall["recall_ceiling"], "generated digits": recall["recall"]}
+    found["diversity_classes"] = charts.by_class(differing, "recall of real test digits")
     for pair in study.pairs:
         found[f"curve_{pair}"] = charts.accuracy_curves(results.adaptation[pair])
         for method in study.all_methods:

@@ -10,7 +10,7 @@ from stages.report.results import Results
 def summarise(results: Results) -> dict[str, Any]:
     """What metrics/summary.json holds: accuracies are fractions, and nothing depends on when or where it was made."""
     faces = {
-        protocol: {extractor: _of_faces(runs) for extractor, runs in extractors.items()}
+        protocol: {extractor: _measured(runs) for extractor, runs in extractors.items()}
         for protocol, extractors in results.faces.items()
     }
     adaptation = {
@@ -19,7 +19,10 @@ def summarise(results: Results) -> dict[str, Any]:
     }
     return {
         "stylegan2": faces,
-        "acgan": {"judge_accuracy": spread([run["judge_accuracy"] for run in results.digits])},
+        "acgan": {
+            "judge_accuracy": spread([run["judge_accuracy"] for run in results.digits]),
+            "diversity": _measured([run["diversity"] for run in results.digits]),
+        },
         "judge": {"test_accuracy": results.judge["test_accuracy"]},
         "adaptation": adaptation,
     }
@@ -30,7 +33,7 @@ def spread(values: Sequence[float]) -> dict[str, float | int | None]:
     return {"mean": fmean(values), "std": stdev(values) if len(values) > 1 else None, "n": len(values)}
 
 
-def _of_faces(runs: list[dict[str, Any]]) -> dict[str, dict[str, float | int | None]]:
+def _measured(runs: list[dict[str, Any]]) -> dict[str, dict[str, float | int | None]]:
     """Every measured figure; counts and words are left to the runs' own files."""
     names = [name for name, value in runs[0].items() if isinstance(value, int | float) and not name.startswith("n_")]
     return {name: spread([run[name] for run in runs]) for name in names}

@@ -33,6 +33,9 @@ def test_every_figure_of_the_study_is_in_the_summary(clone):
         assert {"fd", "fd_floor", "kid", "precision", "recall", "cs"} <= set(faces)
         assert faces["fd"]["mean"] > faces["fd_floor"]["mean"] > 0
     assert 0 <= summary["acgan"]["judge_accuracy"]["mean"] <= 1
+    diversity = summary["acgan"]["diversity"]
+    assert 0 <= diversity["recall"]["mean"] < diversity["recall_ceiling"]["mean"] <= 1
+    assert diversity["fd"]["mean"] > diversity["fd_floor"]["mean"] > 0
     assert 0.1 < summary["judge"]["test_accuracy"] <= 1
 
 

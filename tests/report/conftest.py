@@ -63,7 +63,9 @@ def write_generation(seed: int, extractors: list[str]) -> None:
     save_arrays(f"samples/acgan-{seed}.npz", images=images(100, 28), labels=np.repeat(np.arange(10), 10))
     save_arrays(f"results/acgan-{seed}/snapshots.npz", steps=steps, images=np.stack([images(100, 28)] * 2))
     history(f"acgan-{seed}", "loss_discriminator", "loss_generator", "accuracy_real", "accuracy_fake")
-    judged = verdict(0.85 + seed / 50)
+    judged, diversity = verdict(0.85 + seed / 50), {"recall": 0.5 + seed / 50, "recall_ceiling": 0.9}
+    diversity |= {"precision": 0.75, "precision_ceiling": 0.8, "fd": 120.0, "fd_floor": 8.0}
+    judged |= {"diversity": {**diversity, "per_class": {name: [value] * 9 + [None] for name, value in diversity.items()}}}
     write_json(
         f"results/acgan-{seed}/evaluation.json", {"judge_accuracy": judged["accuracy"], **judged, "judge_test_accuracy": 0.97}
     )

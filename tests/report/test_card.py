@@ -55,7 +55,9 @@ def write_run(run: str) -> nn.Module:
     save_weights(f"models/{run}/weights.safetensors", model.state_dict())
     write_json(f"results/{run}/evaluation-efficientnet_lite0.json", {"protocols": {"clean": FACES}})
     figures = {"accuracy": 0.637, "source_validation_accuracy": 0.9, "test_accuracy": 0.9711}
-    write_json(f"results/{run}/evaluation.json", figures | {"judge_accuracy": 0.939, "judge_test_accuracy": 0.9711})
+    figures |= {"judge_accuracy": 0.939, "judge_test_accuracy": 0.9711}
+    diversity = {"extractor": "judge", "recall": 0.556, "recall_ceiling": 0.878, "precision": 0.788}
+    write_json(f"results/{run}/evaluation.json", figures | {"diversity": diversity})
     return model
 
 
@@ -137,6 +139,7 @@ def test_figures_are_the_run_s_own(work):
     assert "fd on efficientnet_lite0, 40 samples without truncation: 120.123" in written("stylegan2-0")
     assert "FID" not in written("stylegan2-0")
     assert "sees the digit asked for: 93.90 %" in written("acgan-0")
+    assert "in the judge's features: 55.60 %" in written("acgan-0") and "digits in their place: 87.80 %" in written("acgan-0")
     assert "real test digits: 97.11 %" in written("judge")
     assert "test images of mfeat: 63.70 %" in written(f"{PAIR}-dann-0")
 

@@ -57,6 +57,13 @@ def test_other_measures_protocols_and_networks_have_no_reference(paper_study):
         assert found[name].theirs is None and found[name].cells[4] == "–" and found[name].ours["n"] == 2
 
 
+def test_the_diversity_of_digits_stands_beside_that_of_real_ones(study):
+    found = table()
+    assert found["ACGAN, recall on judge, within a class"].cells[2:] == ("–", "51.00 ± 1.41 (n = 2)", "–", "90.00")
+    assert found["ACGAN, precision on judge, within a class"].cells[5] == "80.00"
+    assert found["ACGAN, fd on judge, within a class"].cells[3:] == ("120.00 (n = 2)", "–", "8.00")
+
+
 def test_fid_on_other_faces_stands_apart_from_the_studys(paper_study):
     change(faces="orl_faces")
     study, summary = Study(*params.read(*Study.KEYS)), read_json("metrics/summary.json")
@@ -116,7 +123,8 @@ def test_no_place_of_a_users_folder_is_in_the_table(paper_study):
 
 
 def test_packaged_mnistm_is_another_data_set_than_the_studys(study):
-    digits = [row for row in rows(Study(*params.read(*Study.KEYS)), read_json("metrics/summary.json")) if "ACGAN" in row.name]
+    found = rows(Study(*params.read(*Study.KEYS)), read_json("metrics/summary.json"))
+    digits = [row for row in found if row.name == "ACGAN, accuracy under the judge"]
     assert [(row.data, row.theirs is None, row.ours is None) for row in digits] == [
         ("mnistm", False, True),
         ("mnistm (packaged)", True, False),

@@ -91,7 +91,7 @@ def test_the_parts_come_in_the_studys_order(study):
 
 def test_means_and_spreads_of_the_summary_are_shown(study):
     text = made().text
-    for shown in ("59.0 ± 1.4", "86.0 ± 1.4 %", "210.0 ± 14", "97.0 %", "Seeds 0, 1"):
+    for shown in ("59.0 ± 1.4", "86.0 ± 1.4 %", "51.0 ± 1.4 %", "210.0 ± 14", "97.0 %", "Seeds 0, 1"):
         assert shown in text
 
 
@@ -123,6 +123,16 @@ def test_the_study_s_figures_come_first_where_they_are_comparable(paper_study):
 def test_device_precision_and_versions_are_told(study):
     text = " ".join(made().text.split())
     assert re.search(r"device \S+", text) and "precision, StyleGAN2 bf16" in text and re.search(r"numpy \d+\.\d+", text)
+
+
+def test_the_recall_of_each_class_is_drawn_beside_that_of_real_digits(study):
+    made()
+    html = Path("report/index.html").read_text(encoding="utf-8")
+    charts = json.loads(re.search('<script type="application/json" id="charts">(.*?)</script>', html, re.DOTALL)[1])
+    [rows] = charts["diversity_classes"]["datasets"].values()
+    drawn = {(row["images"], row["class"]): row["share"] for row in rows}
+    kinds = {"generated digits": 0.5, "real training digits": 0.9}
+    assert drawn == {(kind, digit): value for kind, value in kinds.items() for digit in range(9)}
 
 
 def test_lambda_has_an_axis_of_its_own(study):

@@ -61,6 +61,8 @@ def test_the_summary_has_the_figures_of_every_part(study):
         fd = found["stylegan2"][protocol]["efficientnet_lite0"]["fd"]
         assert fd == {"mean": mean, "std": pytest.approx(14.142, abs=1e-3), "n": 2}
     assert found["acgan"]["judge_accuracy"] == {"mean": pytest.approx(0.86), "std": pytest.approx(0.01414, abs=1e-5), "n": 2}
+    assert found["acgan"]["diversity"]["recall"] == {"mean": pytest.approx(0.51), "std": pytest.approx(0.01414, abs=1e-5), "n": 2}
+    assert list(found["acgan"]["diversity"]) == ["recall", "recall_ceiling", "precision", "precision_ceiling", "fd", "fd_floor"]
     assert found["judge"]["test_accuracy"] == 0.97
 
 
