@@ -78,7 +78,7 @@ def stratified_pair(labels: dict[str, np.ndarray], points: int, seed: int) -> di
 
 
 def encode(model: Method, images: np.ndarray, labels: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, pd.DataFrame]:
-    """Codes (len(index), 512) of the images at `index`, and a table of index, label and prediction."""
+    """Codes (len(index), features) of the images at `index`, and a table of index, label and prediction."""
     sampled = images[index]
     codes = in_batches(model.embed, sampled).numpy()
     predictions = in_batches(model.predict, sampled).argmax(dim=1).numpy()
@@ -86,7 +86,7 @@ def encode(model: Method, images: np.ndarray, labels: np.ndarray, index: np.ndar
 
 
 def layout(codes: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
-    """Points (n, 2) of codes (n, 512) by t-SNE (van der Maaten and Hinton 2008), started from two principal components."""
+    """Points (n, 2) of codes (n, features) by t-SNE (van der Maaten and Hinton 2008), started from two principal components."""
     if perplexity >= len(codes):
         raise UserError(f"embedding.perplexity {perplexity} must be below the {len(codes)} points that there are")
     # Here, since they take a second, which a wrong pair or missing weights need not wait for.

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam
 
 from stages.adaptation.networks import Decoder, Dropout, Encoder, Head
@@ -67,7 +67,7 @@ class Method(Trainable):
                     module.compile()
         betas = (common.beta1, common.beta2)
         self.optimizers = {
-            "adam": Adam(self.parameters(), common.lr, betas, weight_decay=getattr(settings, "weight_decay", 0.0), fused=True)
+            "adam": Adam(self.learned(), common.lr, betas, weight_decay=getattr(settings, "weight_decay", 0.0), fused=True)
         }
         self.train()
 
@@ -76,7 +76,7 @@ class Method(Trainable):
         raise NotImplementedError
 
     def encode(self, images: Tensor) -> Tensor:
-        """Codes (n, 512) that the class head reads, in the current mode."""
+        """Codes (n, features) that the class head reads, in the current mode: mostly 512 features."""
         raise NotImplementedError
 
     def predict(self, images: Tensor) -> Tensor:
@@ -84,8 +84,12 @@ class Method(Trainable):
         return self._evaluating(self.forward, images)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Codes (n, 512), for DSN the shared ones, of images (n, 3, 28, 28) in [-1, 1], in evaluation mode."""
+        """Codes (n, features), for DSN the shared ones, of images (n, 3, 28, 28) in [-1, 1], in evaluation mode."""
         return self._evaluating(self.encode, images)
+
+    def learned(self) -> list[nn.Parameter]:
+        """The parameters that the optimiser changes."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def snapshot(self) -> dict[str, Tensor]:
         """All weights and buffers."""
@@ -100,7 +104,7 @@ class Method(Trainable):
         optimizer = self.optimizers["adam"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        parallel.average_gradients(self.parameters())
+        parallel.average_gradients(self.learned())
         optimizer.step()
 
     @torch.no_grad()

@@ -30,6 +30,8 @@ DIGIT_LIMITS = (
     "For study and teaching. Every answer is one of the ten digits, also for an image that shows none. What it has not seen in "
     "training, such as other scripts, several digits or photographs of whole pages, it can't be expected to do well on."
 )
+CLASSIFIER = "the encoder that classifies, the class head on its codes, and what the method trains beside them"
+MEAN_TEACHER = "`teacher`, the moving average that classifies; `student`, what training has last"
 
 
 class Figures(dict[str, float]):
@@ -181,7 +183,7 @@ def classifier(run: str, path: Path, pair: Any, common: Any, settings: Any) -> C
     return Card(
         what=f"A classifier of digits for {pair.target} by the method {method_name(method)}, on the pair {name}.",
         rows={
-            "parts": "the encoder that classifies, the class head on its codes, and what the method trains beside them",
+            "parts": MEAN_TEACHER if method == "mean_teacher" else CLASSIFIER,
             "input": "RGB images (n, 3, 28, 28) in [-1, 1]",
             "output": "digit logits (n, 10)",
         },

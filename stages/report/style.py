@@ -15,7 +15,7 @@ from stages.report.colours import BLUE, ORANGE, PURPLE  # noqa: E402
 from stages.runtime.files import replacing  # noqa: E402
 
 INK, FAINT = "#22272e", "#8b949e"
-METHODS = {"source_only": "#9aa3ad", "dann": BLUE, "dsn": ORANGE, "target_only": "#3d444d"}
+METHODS = {"source_only": "#9aa3ad", "dann": BLUE, "dsn": ORANGE, "mean_teacher": "#bd1f01", "target_only": "#3d444d"}
 
 SETTINGS = {
     "figure.dpi": 120,

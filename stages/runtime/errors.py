@@ -13,7 +13,7 @@ class SharedError(UserError):
 
 
 def not_among(word: str, known: Iterable[str]) -> str:
-    """For a message about an unknown name: `'dan'; did you mean 'dann'? (source_only, dann, dsn)`."""
+    """For a message about an unknown name: `'dan'; did you mean 'dann'? (source_only, dann, dsn, mean_teacher)`."""
     known = list(known)
     word = word if len(word) <= 60 else f"{word[:60]}..."
     near = get_close_matches(word, known, 1)

@@ -216,7 +216,18 @@ class Dsn(Group):
         return self
 
 
-MethodName = Literal["source_only", "dann", "dsn"]
+class MeanTeacher(Group):
+    steps: PositiveInt
+    width: Width
+    ema_decay: Beta
+    confidence: Share
+    consistency_weight: NonNegative
+    balance_weight: NonNegative
+    intensity: bool
+    lr_decay: Share
+
+
+MethodName = Literal["source_only", "dann", "dsn", "mean_teacher"]
 
 
 class Adaptation(Group):
@@ -229,6 +240,7 @@ class Adaptation(Group):
     target_only: TargetOnly
     dann: Dann
     dsn: Dsn
+    mean_teacher: MeanTeacher
 
 
 class Embedding(Group):

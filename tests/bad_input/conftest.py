@@ -59,6 +59,7 @@ STAGES = {
     "adapt source_only": Stage("adaptation.train", (PAIR, "source_only", 0), {TRAIN: SOURCE}),
     "adapt dann": Stage("adaptation.train", (PAIR, "dann", 0), {TRAIN: (*SOURCE, "target_images")}),
     "adapt dsn": Stage("adaptation.train", (PAIR, "dsn", 0), {TRAIN: (*SOURCE, "target_images")}),
+    "adapt mean_teacher": Stage("adaptation.train", (PAIR, "mean_teacher", 0), {TRAIN: (*SOURCE, "target_images")}),
     "adapt target_only": Stage("adaptation.train", (PAIR, "target_only", 0), {TARGET: SPLIT}),
     "evaluate dann": Stage(
         "adaptation.evaluate",
@@ -104,7 +105,7 @@ def tiny_params() -> dict:
     adaptation = content["adaptation"]
     adaptation["pairs"][PAIR] |= {"max_source": None, "max_target": None}
     adaptation["common"] |= {"batch_size": 4, "snapshots": 1, "precision": "fp32"}
-    for method in ("source_only", "target_only", "dann", "dsn"):
+    for method in ("source_only", "target_only", "dann", "dsn", "mean_teacher"):
         adaptation[method]["steps"] = 2
     adaptation["dann"]["lambda_steps"] = 2
     adaptation["dsn"] |= {"lambda_steps": 2, "similarity_start": 1}

@@ -202,9 +202,7 @@ def test_statistics_of_another_form_are_named(project, how):
 # ---- small data that is whole ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", ["train_judge", "train_acgan", "adapt source_only", "adapt dann", "adapt dsn", "adapt target_only"]
-)
+@pytest.mark.parametrize("name", ["train_judge", "train_acgan", *(name for name in STAGES if name.startswith("adapt "))])
 def test_one_class_alone_and_fewer_images_than_a_batch_can_be_learnt_from(project, name):
     """Batches are drawn with replacement, so that two images make a batch of four or of sixty-four."""
     for file, arrays in STAGES[name].arrays.items():

@@ -9,9 +9,11 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import yaml
 
+from stages.runtime.schema import MethodName
 from tests.faults.server import Ended, Server
 from tests.pipeline.clone import Clone
 from tests.pipeline.folders import draw_digits, draw_faces, of_folders
@@ -22,10 +24,12 @@ EXEMPT = "page"
 FEW_STEPS = {
     "stylegan2.train": {"steps": 7, "batch_size": 4, "penalty_interval": 2, "path_length_start": 2, "path_length_interval": 2},
     "judge": {"steps": 12, "batch_size": 16},
+    "adaptation": {"methods": list(get_args(MethodName))},
     "adaptation.source_only": {"steps": 8},
     "adaptation.target_only": {"steps": 8},
     "adaptation.dann": {"steps": 8, "lambda_steps": 8},
     "adaptation.dsn": {"steps": 6, "lambda_steps": 6, "similarity_start": 2},
+    "adaptation.mean_teacher": {"steps": 6, "width": 4},
 }
 FEW_IMAGES = {
     "stylegan2.sample": {"report": {"count": 8, "psi": 0.75}, "clean": {"count": 8, "psi": 1.0}},

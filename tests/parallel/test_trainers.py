@@ -73,6 +73,8 @@ TRAINERS: dict[str, Callable[[], Trainable]] = {
     "target_only": lambda: adaptation("target_only", share=0.5),
     "dann": lambda: adaptation("dann", "jitter"),
     "dsn": lambda: adaptation("dsn"),
+    # At this confidence the teacher is sure of some images and of others not.
+    "mean_teacher": lambda: adaptation("mean_teacher", "jitter", confidence=0.15, balance_weight=0.5),
 }
 
 

@@ -24,7 +24,7 @@ def test_every_stage_runs(clone):
 def test_every_figure_of_the_study_is_in_the_summary(clone):
     summary = clone.summary()
     (pair,) = summary["adaptation"].values()
-    assert set(pair) == {"source_only", "dann", "dsn", "target_only"}
+    assert set(pair) == {"source_only", "dann", "dsn", "mean_teacher", "target_only"}
     for method in pair.values():
         assert 0 <= method["accuracy"]["mean"] <= 1
         assert method["accuracy"]["n"] == 1
@@ -48,7 +48,7 @@ def test_every_picture_is_there_and_the_page_needs_no_network(clone):
 
 def test_each_model_has_a_card_whose_lines_load_it(clone):
     folders = [path for path in (clone.folder / "models").iterdir() if path.is_dir()]
-    assert len(folders) == 7
+    assert len(folders) == 8
     for folder in folders:
         [code] = re.findall(r"^```python\n(.*?)^```$", (folder / "README.md").read_text(), re.MULTILINE | re.DOTALL)
         assert f"models/{folder.name}/weights.safetensors" in code
@@ -60,7 +60,7 @@ def test_trained_models_are_used_by_the_names_of_their_runs(clone, tmp_path):
         *words, out = words.split()
         clone.run("python", "-m", "stages.generation.sample", *words, str(tmp_path / out))
     assert (tmp_path / "faces.png").stat().st_size and len(list((tmp_path / "sevens").iterdir())) == 12
-    for method in ("dsn", "target_only"):
+    for method in ("dsn", "mean_teacher", "target_only"):
         words = f"mnistm-mfeat-{method}-0", str(tmp_path / "sevens"), "--csv", str(tmp_path / f"{method}.csv")
         clone.run("python", "-m", "stages.adaptation.predict", *words)
         assert len((tmp_path / f"{method}.csv").read_text().splitlines()) == 13

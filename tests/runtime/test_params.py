@@ -102,8 +102,14 @@ def test_the_default_is_the_laptop_preset():
         ),
         ({"acgan__train__augment": ["flip"]}, "acgan.train.augment.0: is 'flip', which is not known (translation, brightness, "),
         ({"adaptation__methods": ["dann", "dann"]}, "adaptation.methods: names dann twice"),
-        ({"adaptation__methods": ["dan"]}, "adaptation.methods.0: is 'dan'; did you mean 'dann'? (source_only, dann, dsn)"),
-        ({"adaptation__methods": ["zzz"]}, "adaptation.methods.0: is 'zzz', which is not known (source_only, dann, dsn)"),
+        (
+            {"adaptation__methods": ["dan"]},
+            "adaptation.methods.0: is 'dan'; did you mean 'dann'? (source_only, dann, dsn, mean_teacher)",
+        ),
+        (
+            {"adaptation__methods": ["zzz"]},
+            "adaptation.methods.0: is 'zzz', which is not known (source_only, dann, dsn, mean_teacher)",
+        ),
         ({"adaptation__pairs": {}}, "adaptation.pairs: is {}; must hold at least 1"),
         ({"adaptation__pairs__a": {}}, "adaptation.pairs.a: a pair's name is two names with a hyphen"),
         (
