@@ -7,15 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from stages.generation.attention import ChannelNorm, attention
 from stages.generation.stylegan2 import (
-    ChannelNorm,
     Discriminator,
     EqualLinear,
     GeneratorBlock,
     Mapping,
     ModulatedConv,
     StyleGAN2,
-    attention,
     blur,
 )
 

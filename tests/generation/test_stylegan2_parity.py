@@ -11,14 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks import plain_stylegan2 as plain
+from stages.generation.attention import LinearAttention, attention
 from stages.generation.stylegan2 import (
     Discriminator,
     DiscriminatorBlock,
     GeneratorBlock,
-    LinearAttention,
     ModulatedConv,
     StyleGAN2,
-    attention,
 )
 
 SMALL = {"capacity": 2, "fmap_max": 16, "attention_layers": [1]}
