@@ -127,7 +127,7 @@ def generators(count: int) -> None:
     from stages.generation.acgan import Generator
     from stages.generation.stylegan2 import StyleGAN2
 
-    network = params.load(Path("params.yaml")).stylegan2.network.model_dump()
+    network = params.load(Path("params.yaml")).stylegan2.network.model_dump(exclude={"minibatch_stddev"})
     for name, module in (("stylegan2-0", StyleGAN2(32, **network)), ("acgan-0", Generator())):
         weights = {f"average.{key}": tensor for key, tensor in module.state_dict().items()}
         save_weights(f"models/{name}/weights.safetensors", weights)

@@ -244,7 +244,9 @@ class StyleGAN2(nn.Module):
 class Discriminator(nn.Module):
     """Images (n, 3, size, size) to scores (n,); attention layers count from the first block."""
 
-    def __init__(self, size: int, capacity: int, fmap_max: int, attention_layers: list[int], heads: int) -> None:
+    def __init__(
+        self, size: int, capacity: int, fmap_max: int, attention_layers: list[int], heads: int, minibatch_stddev: int = 0
+    ) -> None:
         super().__init__()
         blocks = int(math.log2(size))
         widths = [3] + [min(fmap_max, capacity * 4 * 2**i) for i in range(blocks)]
@@ -252,7 +254,8 @@ class Discriminator(nn.Module):
         self.attention = nn.ModuleDict(
             {str(layer - 1): attention_and_feed_forward(widths[layer], heads) for layer in attention_layers}
         )
-        self.final = nn.Conv2d(widths[-1], widths[-1], 3, padding=1)
+        self.group = minibatch_stddev
+        self.final = nn.Conv2d(widths[-1] + (1 if self.group else 0), widths[-1], 3, padding=1)
         self.score = nn.Linear(4 * widths[-1], 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -260,8 +263,18 @@ class Discriminator(nn.Module):
             x = block(x)
             if str(i) in self.attention:
                 x = self.attention[str(i)](x)
+        if self.group:
+            x = torch.cat([with_deviation(group) for group in x.split(self.group)])
         x = self.final(x).reshape(len(x), -1)
         return self.score(x).squeeze(1)
+
+
+def with_deviation(group: Tensor) -> Tensor:
+    """A group's maps with one more channel: their standard deviation over the group, averaged over all else."""
+    mean = sum(group) / len(group)
+    variance = sum((image - mean) ** 2 for image in group) / len(group)
+    deviation = torch.sqrt(variance + 1e-8).mean()
+    return torch.cat([group, deviation * torch.ones_like(group[:, :1])], dim=1)
 
 
 class Training:

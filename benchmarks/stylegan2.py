@@ -94,8 +94,9 @@ def our_kinds(model: Training) -> Kinds:
 
 def plain_kinds(model: Training, network: schema.StyleGAN2Network, side: int) -> Kinds:
     """The same of the plain form, with the weights and on the images and latents of `model`."""
-    shape = network.model_dump(exclude={"latent_dim", "attention_heads"}) | {"heads": network.attention_heads}
-    faces, discriminator = plain.StyleGAN2(side, network.latent_dim, **shape), plain.Discriminator(side, **shape)
+    shape = network.model_dump(include={"capacity", "fmap_max", "attention_layers"}) | {"heads": network.attention_heads}
+    faces = plain.StyleGAN2(side, network.latent_dim, **shape)
+    discriminator = plain.Discriminator(side, **shape, minibatch_stddev=network.minibatch_stddev)
     faces.load_state_dict(model.faces.state_dict())
     discriminator.load_state_dict(model.discriminator.state_dict())
     form = plain.Training(faces, discriminator)

@@ -17,7 +17,7 @@ def main() -> None:
     dataset, network, batch_norm_eps = params.read("stylegan2.dataset", "stylegan2.network", "acgan.train.batch_norm_eps")
     (images,) = load_arrays(f"data/prepared/{dataset}.npz", "test_images")
     size = images.shape[1]
-    faces = stylegan2.StyleGAN2(size, **network.model_dump())
+    faces = stylegan2.StyleGAN2(size, **network.model_dump(exclude={"minibatch_stddev"}))
     networks = {
         "StyleGAN2, mapping network": faces.mapping,
         "StyleGAN2, generator": faces.generator,

@@ -94,8 +94,9 @@ def faces(
     from stages.runtime import device
     from stages.runtime.weights import load_weights
 
+    form = network.model_dump(exclude={"minibatch_stddev"})
     try:
-        model = device.place(StyleGAN2(sample_stylegan2.trained_size(weights), **network.model_dump()), device.pick())
+        model = device.place(StyleGAN2(sample_stylegan2.trained_size(weights), **form), device.pick())
     except ValueError as error:
         raise UserError(f"{weights} belongs to another model than the params describe ({error})") from None
     load_weights(weights, model, prefix="average.")

@@ -32,9 +32,9 @@ ROWS, COLUMNS = 4, 9
 def main(seed: Annotated[int, "seed of the run", "stylegan2.seeds"]) -> None:
     network, settings = params.read("stylegan2.network", "stylegan2.sample")
     weights = f"models/stylegan2-{seed}/weights.safetensors"
-    size, place = trained_size(weights), device.pick()
+    size, form, place = trained_size(weights), network.model_dump(exclude={"minibatch_stddev"}), device.pick()
     seeding.seed_step(seed, "init")
-    untrained, faces = (device.place(StyleGAN2(size, **network.model_dump()), place) for _ in range(2))
+    untrained, faces = (device.place(StyleGAN2(size, **form), place) for _ in range(2))
     load_weights(weights, faces, prefix="average.")
     report = sample(faces, settings, settings.report, seed, SAMPLES)
     save_arrays(

@@ -199,9 +199,20 @@ class ModulatedConv(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images (n, 3, size, size) in [0, 1] to scores (n,). `attention_layers` counts its blocks from the first, from 1."""
+    """Images (n, 3, size, size) in [0, 1] to scores (n,). `attention_layers` counts its blocks from the first, from 1.
 
-    def __init__(self, size: int, capacity: int, fmap_max: int, attention_layers: list[int], attention_heads: int = 8) -> None:
+    `minibatch_stddev` is the group size of that layer; n is a multiple of it, and 0 leaves the layer out.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        capacity: int,
+        fmap_max: int,
+        attention_layers: list[int],
+        attention_heads: int = 8,
+        minibatch_stddev: int = 0,
+    ) -> None:
         super().__init__()
         blocks = _doublings(size)
         _check_layers(attention_layers, blocks - 1)
@@ -210,7 +221,8 @@ class Discriminator(nn.Module):
         self.attention = nn.ModuleDict(
             {str(layer - 1): attention(widths[layer], attention_heads) for layer in sorted(attention_layers)}
         )
-        self.final = Conv2d(widths[-1], widths[-1], 3, padding=1)
+        self.minibatch_stddev = MinibatchStddev(minibatch_stddev) if minibatch_stddev else None
+        self.final = Conv2d(widths[-1] + bool(minibatch_stddev), widths[-1], 3, padding=1)
         self.score = nn.Linear(4 * widths[-1], 1)
         initialise(self)
 
@@ -221,6 +233,8 @@ class Discriminator(nn.Module):
             x = block(x)
             if str(i) in self.attention:
                 x = self.attention[str(i)](x)
+        if self.minibatch_stddev is not None:
+            x = self.minibatch_stddev(x)
         return self.score(self.final(x).flatten(1)).squeeze(1).float()
 
     def __repr__(self) -> str:
@@ -229,6 +243,8 @@ class Discriminator(nn.Module):
             parts.append((f"blocks.{i}", block))
             if str(i) in self.attention:
                 parts.append((f"attention.{i}", self.attention[str(i)]))
+        if self.minibatch_stddev is not None:
+            parts.append(("minibatch_stddev", self.minibatch_stddev))
         return _printed(self, [*parts, ("final", self.final), ("flatten", nn.Flatten()), ("score", self.score)])
 
 
@@ -256,6 +272,31 @@ class DiscriminatorBlock(nn.Module):
         parts = [("shortcut", self.shortcut), ("conv1", self.conv1), ("activation1", ACTIVATION)]
         parts += [("conv2", self.conv2), ("activation2", ACTIVATION)]
         return _printed(self, parts if self.down is None else [*parts, ("blur", BLUR), ("down", self.down)])
+
+
+class MinibatchStddev(nn.Module):
+    """One more channel, which says how much the images of a group differ, lest a generator without variety go unnoticed.
+
+    Karras et al., "Progressive Growing of GANs" (2018), section 3: the standard deviation over the group, averaged over channels
+    and pixels. A group is of neighbouring rows, so that neither real and generated images behind each other nor the parts of
+    several processes share one.
+    """
+
+    def __init__(self, group: int) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, channels, height, width) to (n, channels + 1, height, width) in the same type; n is a multiple of the group."""
+        with torch.autocast(x.device.type, enabled=False):
+            groups = x.float().unflatten(0, (-1, self.group))
+            # Differentiable twice, also where all images of a group are the same.
+            deviation = (groups.var(1, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
+        deviation = deviation.to(x.dtype).repeat_interleave(self.group)[:, None, None, None]
+        return torch.cat([x, deviation.expand(-1, 1, *x.shape[2:])], dim=1)
+
+    def extra_repr(self) -> str:
+        return f"group={self.group}"
 
 
 def upsample(x: Tensor) -> Tensor:

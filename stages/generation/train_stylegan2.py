@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from stages.generation.augment import augment
+from stages.generation.average import ema_weight
 from stages.generation.losses import discriminator_loss, generator_loss, gradient_penalty, path_lengths
 from stages.generation.stylegan2 import Discriminator, StyleGAN2
 from stages.runtime import device, parallel, params, schema, seeding, training
@@ -25,7 +26,6 @@ from stages.runtime.stage import run
 from stages.runtime.weights import save_weights
 
 SHEET = 32
-COPIES_END = 24_002
 
 
 def main(seed: Annotated[int, "seed of the run", "stylegan2.seeds"]) -> None:
@@ -74,8 +74,9 @@ class Training(training.Trainable):
         super().__init__()
         size = image_size(images, network)
         seeding.seed_step(seed, "init")
-        self.faces = device.place(StyleGAN2(size, **network.model_dump()), place)
-        self.average = device.place(StyleGAN2(size, **network.model_dump()), place).requires_grad_(False)
+        form = network.model_dump(exclude={"minibatch_stddev"})
+        self.faces = device.place(StyleGAN2(size, **form), place)
+        self.average = device.place(StyleGAN2(size, **form), place).requires_grad_(False)
         self.average.load_state_dict(self.faces.state_dict())
         shape = network.model_dump(exclude={"latent_dim"})
         self.discriminator = device.place(Discriminator(size, **shape), place)
@@ -89,7 +90,7 @@ class Training(training.Trainable):
         # A tuple, since a compiled module kept as an attribute would double the names of the weights.
         self.fast = tuple(torch.compile(network) if how.compile else network for network in networks)
         self.settings, self.place = settings, place
-        self.part = parallel.share(settings.batch_size // settings.accumulation, "stylegan2.train.batch_size / accumulation")
+        self.part = part_of_batch(settings, network.minibatch_stddev)
         self.feed = Feed(
             images,
             self.part,
@@ -129,7 +130,7 @@ class Training(training.Trainable):
             if penalised:
                 penalty = gradient_penalty(use.penalty, real_scores, real)
                 sums.add(penalty=penalty)
-                loss = loss + use.penalty_weight * penalty
+                loss = loss + use.penalty_weight * (use.penalty_interval if use.penalty_scaled else 1) * penalty
             (loss / use.accumulation).backward()
         self._descend("discriminator")
         return sums.means
@@ -158,7 +159,8 @@ class Training(training.Trainable):
                 lengths = path_lengths(images, styles, self._direction())
                 sums.add(path_length=lengths.mean())
                 if not first:
-                    loss = loss + use.path_length_weight * (lengths - self.path_length_mean).square().mean()
+                    weight = use.path_length_weight * (use.path_length_interval if use.path_length_scaled else 1)
+                    loss = loss + weight * (lengths - self.path_length_mean).square().mean()
             (loss / use.accumulation).backward()
         self.discriminator.requires_grad_(True)
         self._descend("generator")
@@ -169,7 +171,7 @@ class Training(training.Trainable):
 
     @torch.no_grad()
     def _update_average(self, step: int) -> None:
-        weight = ema_weight(self.settings.ema, self.settings.ema_decay, step)
+        weight = ema_weight(self.settings, step)
         if weight is not None:
             torch._foreach_lerp_(list(self.average.parameters()), list(self.faces.parameters()), weight)
 
@@ -214,17 +216,10 @@ class Training(training.Trainable):
         return parallel.randn(self.part, 3, self.faces.size, self.faces.size, device=self.place)
 
 
-def ema_weight(form: str, decay: float, step: int) -> float | None:
-    """How far the average moves towards the trained generator after `step` (from 1); None: not at all.
-
-    `report`: copied at steps 2, 1,002, ..., 24,002, then moved by 1 - decay every 10 steps. `constant`: moved by 1 - decay
-    every step, further in the first steps, lest the average remember the untrained network.
-    """
-    if form == "constant":
-        return 1 - min(decay, step / (step + 10))
-    if step <= COPIES_END:
-        return 1.0 if step % 1000 == 2 else None
-    return 1 - decay if step % 10 == 0 else None
+def part_of_batch(settings: schema.StyleGAN2Train, group: int) -> int:
+    """This process's images of each part of a batch: in whole groups, where the minibatch standard deviation has some."""
+    part, what = settings.batch_size // settings.accumulation, "stylegan2.train.batch_size / accumulation"
+    return group * parallel.share(part // group, f"{what} / minibatch_stddev") if group else parallel.share(part, what)
 
 
 def image_size(images: np.ndarray, network: schema.StyleGAN2Network) -> int:

@@ -90,7 +90,7 @@ def form(run: str) -> tuple[tuple[str, ...], Callable[..., Card]]:
 
 def faces(run: str, path: Path, dataset: str, network: Any, settings: Any, extractors: list[str]) -> Card:
     """The card of a StyleGAN2."""
-    size, form = image_side(path), network.model_dump()
+    size, form = image_side(path), network.model_dump(exclude={"minibatch_stddev"})
     found = Figures(f"results/{run}/evaluation-{extractors[0]}.json", "protocols", "clean")
     names = {name: measure_name(name, extractors[0]) for name in ("fid", "fd", "is", "is_torchvision", "cs")}
     whose = " It has seen 40 people, and its faces are mixtures of theirs." if dataset == "orl" else ""
@@ -110,7 +110,7 @@ def faces(run: str, path: Path, dataset: str, network: Any, settings: Any, extra
             use=f"images = network(torch.randn(8, {network.latent_dim}), torch.rand(8, {size}, {size})).clamp(0, 1)",
         ),
         datasets={"faces": dataset},
-        settings={"network": form, "train": settings.model_dump()},
+        settings={"network": network.model_dump(), "train": settings.model_dump()},
         figures={
             f"{names.get(name, name)}, {found['n_fake']} samples without truncation": f"{found[name]:.3f}"
             for name in (*names, "precision", "recall")

@@ -63,6 +63,13 @@ class StyleGAN2Network(Group):
     fmap_max: Width
     attention_layers: Annotated[list[PositiveInt], AfterValidator(different)]
     attention_heads: Annotated[int, Field(gt=0, le=256)]
+    minibatch_stddev: Annotated[int, Field(ge=0, le=65_536)]
+
+    @model_validator(mode="after")
+    def one_image_is_no_group(self) -> "StyleGAN2Network":
+        if self.minibatch_stddev == 1:
+            raise ValueError("minibatch_stddev is 1: one image does not differ from itself; 0 is without the layer")
+        return self
 
 
 class StyleGAN2Train(Group):
@@ -78,13 +85,17 @@ class StyleGAN2Train(Group):
     penalty: Literal["one_centred", "r1"]
     penalty_weight: NonNegative
     penalty_interval: PositiveInt
+    penalty_scaled: bool
     path_length_weight: NonNegative
     path_length_interval: PositiveInt
+    path_length_scaled: bool
     path_length_start: NonNegativeInt
     path_length_decay: Beta
     style_mixing: Share
-    ema: Literal["report", "constant"]
+    ema: Literal["report", "constant", "half_life"]
     ema_decay: Beta
+    ema_half_life: PositiveInt
+    ema_rampup: Annotated[float, Field(gt=0, le=1)] | None
     augment: list[Literal["flip", "translation", "brightness", "saturation", "contrast", "cutout"]]
     precision: Precision
     snapshots: Snapshots
@@ -113,6 +124,16 @@ class StyleGAN2(Group):
     network: StyleGAN2Network
     train: StyleGAN2Train
     sample: StyleGAN2Sample
+
+    @model_validator(mode="after")
+    def groups_divide_the_parts(self) -> "StyleGAN2":
+        group, part = self.network.minibatch_stddev, self.train.batch_size // self.train.accumulation
+        if group and part % group:
+            raise ValueError(
+                f"network.minibatch_stddev {group} must divide the {part} images that train.batch_size and "
+                "train.accumulation give each part"
+            )
+        return self
 
 
 class ACGANTrain(Group):

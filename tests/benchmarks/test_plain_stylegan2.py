@@ -17,9 +17,9 @@ PARTS = 2
 PENALTY, PATH_LENGTH = 2, 3
 
 
-def ours() -> Training:
+def ours(group: int = 0) -> Training:
     """With the report's losses and regularisers, in every second and third step; weights as after some training."""
-    network = schema.StyleGAN2Network(latent_dim=16, **SHAPE, attention_heads=2)
+    network = schema.StyleGAN2Network(latent_dim=16, **SHAPE, attention_heads=2, minibatch_stddev=group)
     paper = params.load("presets/paper.yaml").stylegan2.train.model_dump()
     often = {"penalty_interval": PENALTY, "path_length_interval": PATH_LENGTH, "path_length_start": 3}
     settings = schema.StyleGAN2Train(**paper | often | {"batch_size": 6, "accumulation": PARTS})
@@ -32,8 +32,9 @@ def ours() -> Training:
     return model
 
 
-def plain_form(model: Training) -> plain.Training:
-    faces, discriminator = plain.StyleGAN2(16, 16, **SHAPE, heads=2), plain.Discriminator(16, **SHAPE, heads=2)
+def plain_form(model: Training, group: int = 0) -> plain.Training:
+    faces = plain.StyleGAN2(16, 16, **SHAPE, heads=2)
+    discriminator = plain.Discriminator(16, **SHAPE, heads=2, minibatch_stddev=group)
     faces.load_state_dict(model.faces.state_dict())
     discriminator.load_state_dict(model.discriminator.state_dict())
     form = plain.Training(faces, discriminator)
@@ -85,9 +86,10 @@ def kept(network: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.grad.clone() for name, parameter in network.named_parameters()}
 
 
-def test_several_steps_end_in_the_same_weights_and_average(double) -> None:
-    model = ours()
-    form = plain_form(model)
+@pytest.mark.parametrize("group", [0, 3])
+def test_several_steps_end_in_the_same_weights_and_average(group: int, double) -> None:
+    model = ours(group)
+    form = plain_form(model, group)
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     steps(model, form, [1, 2, 3, 4, 6, 24_010])
     for name in ("faces", "discriminator", "average"):

@@ -13,6 +13,7 @@ from stages.generation.stylegan2 import (
     EqualLinear,
     GeneratorBlock,
     Mapping,
+    MinibatchStddev,
     ModulatedConv,
     StyleGAN2,
     blur,
@@ -157,6 +158,32 @@ def test_channel_norm_equals_its_formula() -> None:
     spread = ((x - x.mean(1, keepdim=True)) ** 2).mean(1, keepdim=True).sqrt()
     expected = (x - x.mean(1, keepdim=True)) / (spread + 1e-5) * layer.g.view(1, 5, 1, 1) + layer.b.view(1, 5, 1, 1)
     torch.testing.assert_close(layer(x), expected)
+
+
+def test_the_minibatch_standard_deviation_is_one_channel_that_says_how_much_a_group_differs() -> None:
+    alike, apart = torch.ones(2, 3, 2, 2), torch.tensor([1.0, 5.0]).view(2, 1, 1, 1).expand(2, 3, 2, 2)
+    x = torch.cat([alike, apart])
+    out = MinibatchStddev(2)(x)
+    assert out.shape == (4, 4, 2, 2) and torch.equal(out[:, :3], x)
+    expected = torch.tensor([1e-4, 1e-4, 2.0, 2.0]).view(4, 1, 1).expand(4, 2, 2)
+    torch.testing.assert_close(out[:, 3], expected)
+
+
+def test_groups_hold_real_or_generated_images_and_scores_know_of_no_other_group() -> None:
+    critic = Discriminator(16, **SMALL, minibatch_stddev=2)
+    real, fake = torch.rand(4, 3, 16, 16), torch.rand(4, 3, 16, 16)
+    together = critic(torch.cat([real, fake]))
+    torch.testing.assert_close(together, torch.cat([critic(real), critic(fake)]))
+    torch.testing.assert_close(together[:2], critic(real[:2]))
+    assert not torch.allclose(critic(real[:1].repeat(2, 1, 1, 1)), critic(real[[0, 1]])[:1])
+
+
+def test_the_minibatch_standard_deviation_can_be_differentiated_twice_where_all_images_are_the_same() -> None:
+    layer, weight = MinibatchStddev(2), torch.ones(1, requires_grad=True)
+    x = torch.ones(2, 3, 2, 2, requires_grad=True)
+    (gradient,) = torch.autograd.grad((weight * layer(x)).square().sum(), x, create_graph=True)
+    gradient.square().sum().backward()
+    assert weight.grad.isfinite().all() and x.grad.isfinite().all()
 
 
 def test_blur_equals_a_convolution_with_the_outer_product() -> None:

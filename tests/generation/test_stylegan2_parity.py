@@ -116,6 +116,7 @@ def test_the_whole_generator_equals_its_plain_form() -> None:
     assert_equal(faces, plain.StyleGAN2(16, 16, **SMALL, heads=2), torch.randn(2, 16), torch.rand(2, 16, 16))
 
 
-def test_the_whole_discriminator_equals_its_plain_form() -> None:
-    critic = stir(Discriminator(16, **SMALL, attention_heads=2))
-    assert_equal(critic, plain.Discriminator(16, **SMALL, heads=2), torch.rand(2, 3, 16, 16))
+@pytest.mark.parametrize("group", [0, 2, 3])
+def test_the_whole_discriminator_equals_its_plain_form(group: int) -> None:
+    critic = stir(Discriminator(16, **SMALL, attention_heads=2, minibatch_stddev=group))
+    assert_equal(critic, plain.Discriminator(16, **SMALL, heads=2, minibatch_stddev=group), torch.rand(6, 3, 16, 16))

@@ -8,14 +8,17 @@ import torch
 from PIL import Image
 
 from stages.generation import sample_stylegan2, train_stylegan2
-from stages.generation.train_stylegan2 import Training, ema_weight, image_size
-from stages.runtime import params, schema, training
+from stages.generation.average import ema_weight
+from stages.generation.train_stylegan2 import Training, image_size, part_of_batch
+from stages.runtime import parallel, params, schema, training
 from stages.runtime.errors import UserError
 from stages.runtime.images import load_arrays, save_arrays
 from stages.runtime.resume import ResumeState
 from stages.runtime.weights import read_weights
 
-NETWORK = schema.StyleGAN2Network(latent_dim=16, capacity=2, fmap_max=16, attention_layers=[1], attention_heads=1)
+NETWORK = schema.StyleGAN2Network(
+    latent_dim=16, capacity=2, fmap_max=16, attention_layers=[1], attention_heads=1, minibatch_stddev=0
+)
 SETTINGS = schema.StyleGAN2Train(
     steps=6,
     batch_size=4,
@@ -29,13 +32,17 @@ SETTINGS = schema.StyleGAN2Train(
     penalty="r1",
     penalty_weight=1.0,
     penalty_interval=2,
+    penalty_scaled=False,
     path_length_weight=1.0,
     path_length_interval=2,
+    path_length_scaled=False,
     path_length_start=3,
     path_length_decay=0.9,
     style_mixing=0.5,
     ema="constant",
     ema_decay=0.9,
+    ema_half_life=100,
+    ema_rampup=0.05,
     augment=["translation", "brightness"],
     precision="fp32",
     snapshots=2,
@@ -49,9 +56,10 @@ def faces(n: int = 10, size: int = 16) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
 
 
-def build(seed: int = 0, **changes: object) -> Training:
+def build(seed: int = 0, group: int = 0, **changes: object) -> Training:
+    network = NETWORK.model_copy(update={"minibatch_stddev": group})
     settings = schema.StyleGAN2Train(**SETTINGS.model_dump() | changes)
-    return Training(faces(), NETWORK, settings, HOW, seed, torch.device("cpu"))
+    return Training(faces(), network, settings, HOW, seed, torch.device("cpu"))
 
 
 def trained(model: Training, folder: Path, steps: int = 6) -> training.Trained:
@@ -86,6 +94,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
         {"accumulation": 2},
         {"penalty_weight": 0.0, "path_length_weight": 0.0, "augment": []},
         {"augment": ["flip", "translation", "brightness", "saturation", "contrast", "cutout"], "style_mixing": 1.0},
+        {"penalty_scaled": True, "path_length_scaled": True, "ema": "half_life"},
     ],
 )
 def test_every_form_trains_all_networks(changes: dict[str, object], tmp_path: Path) -> None:
@@ -118,6 +127,28 @@ def test_path_length_regularisation_changes_the_generator_from_its_second_turn_o
     for i, model in enumerate(results):
         trained(model, tmp_path / str(i), steps=6)
     assert not same(results[0].faces.state_dict(), results[1].faces.state_dict())
+
+
+def test_a_scaled_penalty_counts_as_often_as_its_interval_has_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_scaled("discriminator", "penalty", monkeypatch)
+
+
+def test_a_scaled_path_length_counts_as_often_as_its_interval_has_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_scaled("generator", "path_length", monkeypatch)
+
+
+def assert_scaled(network: str, term: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every third step, a scaled term of weight 0.5 has the gradient of one of weight 1.5, and of no other."""
+    gradients = []
+    for scaled, weight in ((True, 0.5), (False, 1.5), (False, 0.5)):
+        model = build(**{f"{term}_scaled": scaled, f"{term}_weight": weight, f"{term}_interval": 3})
+        monkeypatch.setattr(model, "_descend", lambda name: None)
+        torch.manual_seed(0)
+        getattr(model, f"_update_{network}")(6)
+        trained = model.discriminator if network == "discriminator" else model.faces
+        gradients.append(torch.cat([parameter.grad.flatten() for parameter in trained.parameters()]))
+    torch.testing.assert_close(gradients[0], gradients[1])
+    assert off(gradients[2], gradients[0]) > 0.01
 
 
 def test_the_discriminators_step_leaves_the_generator_without_gradients_and_the_other_way_round() -> None:
@@ -188,13 +219,33 @@ def off(found: torch.Tensor, exact: torch.Tensor) -> float:
     ],
 )
 def test_the_reports_average_is_copied_first_and_moves_every_ten_steps_later(step: int, weight: float | None) -> None:
-    assert ema_weight("report", 0.995, step) == (None if weight is None else pytest.approx(weight))
+    assert ema_weight(average("report", ema_decay=0.995), step) == (None if weight is None else pytest.approx(weight))
 
 
 def test_the_constant_average_moves_every_step_and_further_at_first() -> None:
-    assert ema_weight("constant", 0.99, 5000) == pytest.approx(0.01)
-    assert ema_weight("constant", 0.99, 1) > 0.9
-    assert all(ema_weight("constant", 0.99, step) >= ema_weight("constant", 0.99, step + 1) for step in range(1, 2000))
+    use = average("constant", ema_decay=0.99)
+    assert ema_weight(use, 5000) == pytest.approx(0.01)
+    assert ema_weight(use, 1) > 0.9
+    assert all(ema_weight(use, step) >= ema_weight(use, step + 1) for step in range(1, 2000))
+
+
+@pytest.mark.parametrize("batch_size", [4, 16])
+def test_by_half_life_a_generators_share_halves_over_so_many_images(batch_size: int) -> None:
+    use = average("half_life", ema_half_life=160, ema_rampup=None, batch_size=batch_size)
+    shares = [1 - ema_weight(use, step) for step in range(1, 1 + 160 // batch_size)]
+    assert np.prod(shares) == pytest.approx(0.5) and len(set(shares)) == 1
+
+
+def test_the_half_life_is_at_most_the_ramp_ups_share_of_the_images_so_far() -> None:
+    """Half-life 160 images, 4 a step, ramp-up 0.1: of 400 images, after 100 steps, the share is 40, and 160 from step 400 on."""
+    use = average("half_life", ema_half_life=160, ema_rampup=0.1, batch_size=4)
+    assert 1 - ema_weight(use, 100) == pytest.approx(0.5 ** (4 / 40))
+    assert 1 - ema_weight(use, 399) < 1 - ema_weight(use, 400) == 1 - ema_weight(use, 4000) == pytest.approx(0.5 ** (4 / 160))
+    assert ema_weight(use, 1) > 0.99
+
+
+def average(form: str, **changes: object) -> schema.StyleGAN2Train:
+    return SETTINGS.model_copy(update={"ema": form, **changes})
 
 
 def test_a_step_uses_the_learning_rates_of_its_number() -> None:
@@ -211,6 +262,15 @@ def test_the_average_follows_its_formula() -> None:
     model._update_average(2000)
     expected = 0.9 * before + 0.1 * model.faces.generator.constant
     torch.testing.assert_close(model.average.generator.constant, expected)
+
+
+def test_processes_share_whole_groups_of_each_part_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    use = SETTINGS.model_copy(update={"batch_size": 24, "accumulation": 2})
+    assert part_of_batch(use, 4) == 12
+    monkeypatch.setattr(parallel, "world", lambda: 2)
+    assert part_of_batch(use, 0) == part_of_batch(use, 3) == 6
+    with pytest.raises(UserError, match="accumulation / minibatch_stddev is 3, which 2 processes can't share evenly"):
+        part_of_batch(use, 4)
 
 
 def test_the_same_seed_trains_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:

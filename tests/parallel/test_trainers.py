@@ -33,8 +33,9 @@ LABELS = np.arange(40) % 10
 
 
 def stylegan2(**changes: Any) -> Trainable:
-    """On 8x8 images, with each term and each augmentation within the steps, the batch in two parts."""
+    """On 8x8 images, with each term and each augmentation within the steps, the batch in two parts of two groups each."""
     network = {"latent_dim": 8, "capacity": 2, "fmap_max": 8, "attention_layers": [1], "attention_heads": 1}
+    network |= {"minibatch_stddev": 2}
     use = {"accumulation": 2, "penalty_interval": 3, "path_length_start": 4, "path_length_interval": 4, "style_mixing": 0.5}
     use |= {"augment": list(OPERATIONS), **BATCH, **changes}
     assert SMOKE.stylegan2.train.penalty_weight > 0 and SMOKE.stylegan2.train.path_length_weight > 0
@@ -64,6 +65,9 @@ def adaptation(name: str, source_augment: str = "none", **changes: Any) -> Train
 TRAINERS: dict[str, Callable[[], Trainable]] = {
     "stylegan2": stylegan2,
     "stylegan2, the report's forms": lambda: stylegan2(loss="hinge_inverted", penalty="one_centred", ema="report"),
+    "stylegan2, scaled regularisers, average by half-life": lambda: stylegan2(
+        penalty_scaled=True, path_length_scaled=True, ema="half_life", ema_half_life=40, ema_rampup=0.5
+    ),
     "acgan": acgan,
     "acgan, the report's objective": lambda: acgan(objective="report"),
     "acgan, augmented": lambda: acgan(augment=[name for name in OPERATIONS if name != "flip"]),

@@ -34,7 +34,7 @@ def networks(run: str) -> nn.Module:
         parts = {"generator": acgan.Generator(), "average": acgan.Generator(), "discriminator": acgan.Discriminator()}
         return nn.ModuleDict(parts)
     if run.startswith("stylegan2"):
-        form = params.load().stylegan2.network.model_dump()
+        form = params.load().stylegan2.network.model_dump(exclude={"minibatch_stddev"})
         parts = {"faces": stylegan2.StyleGAN2(16, **form), "average": stylegan2.StyleGAN2(16, **form)}
         return nn.ModuleDict(parts)
     return named(run.split("-")[2])()
