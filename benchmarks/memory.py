@@ -130,6 +130,7 @@ def generators(count: int) -> None:
     network = params.load(Path("params.yaml")).stylegan2.network.model_dump(exclude={"minibatch_stddev"})
     for name, module in (("stylegan2-0", StyleGAN2(32, **network)), ("acgan-0", Generator())):
         weights = {f"average.{key}": tensor for key, tensor in module.state_dict().items()}
+        weights["mean_style"] = torch.zeros(network["latent_dim"])
         save_weights(f"models/{name}/weights.safetensors", weights)
 
 

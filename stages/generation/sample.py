@@ -104,7 +104,8 @@ def faces(
     batches = -(-count // sample_stylegan2.BATCH) * sample_stylegan2.BATCH
     wanted, most = (schema.Sampling(count=number, psi=psi) for number in (batches, MOST))
     settings = settings.model_copy(update={"report": most, "clean": most})
-    return np.concatenate([*sample_stylegan2.sample(model, settings, wanted, seed).parts])[:count]
+    centre = sample_stylegan2.tracked_mean(weights, settings)
+    return np.concatenate([*sample_stylegan2.sample(model, settings, wanted, seed, None, centre).parts])[:count]
 
 
 def digits(

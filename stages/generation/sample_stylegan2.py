@@ -15,6 +15,7 @@ from typing import Annotated
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from stages.generation.stylegan2 import StyleGAN2
 from stages.runtime import device, params, schema, seeding
@@ -36,34 +37,46 @@ def main(seed: Annotated[int, "seed of the run", "stylegan2.seeds"]) -> None:
     seeding.seed_step(seed, "init")
     untrained, faces = (device.place(StyleGAN2(size, **form), place) for _ in range(2))
     load_weights(weights, faces, prefix="average.")
-    report = sample(faces, settings, settings.report, seed, SAMPLES)
+    centre = tracked_mean(weights, settings)
+    report = sample(faces, settings, settings.report, seed, SAMPLES, centre)
     save_arrays(
         SAMPLES / f"stylegan2-{seed}.npz",
         report_images=Blocks(report.shape, map(through_jpeg, report.parts)),
-        clean_images=sample(faces, settings, settings.clean, seed, SAMPLES),
+        clean_images=sample(faces, settings, settings.clean, seed, SAMPLES, centre),
         untrained_images=sample(untrained, settings, settings.clean, seed, SAMPLES),
-        interpolation_images=interpolate(faces, settings, seed),
+        interpolation_images=interpolate(faces, settings, seed, centre),
     )
 
 
 def sample(
-    faces: StyleGAN2, settings: schema.StyleGAN2Sample, protocol: schema.Sampling, seed: int, folder: Path | None = None
+    faces: StyleGAN2,
+    settings: schema.StyleGAN2Sample,
+    protocol: schema.Sampling,
+    seed: int,
+    folder: Path | None = None,
+    centre: Tensor | None = None,
 ) -> Blocks:
     """Images (count, size, size, 3), made as they are written, their styles drawn towards the mean: w' = mean + psi (w - mean).
 
+    The mean is `centre` or, without one, that of `mean_latents` styles, which are drawn in any case: z does not depend on it.
     Every protocol draws the latents of the largest one and uses the first of them, so that images of one number show one z.
     They lie in `folder` on disk, since all are drawn before the first image's noise.
     """
-    return Blocks((protocol.count, faces.size, faces.size, 3), _sampled(faces, settings, protocol, seed, folder))
+    return Blocks((protocol.count, faces.size, faces.size, 3), _sampled(faces, settings, protocol, seed, folder, centre))
 
 
 @torch.no_grad()
 def _sampled(
-    faces: StyleGAN2, settings: schema.StyleGAN2Sample, protocol: schema.Sampling, seed: int, folder: Path | None
+    faces: StyleGAN2,
+    settings: schema.StyleGAN2Sample,
+    protocol: schema.Sampling,
+    seed: int,
+    folder: Path | None,
+    centre: Tensor | None,
 ) -> Iterator[np.ndarray]:
     seeding.seed_step(seed, "sample")
     place = next(faces.parameters()).device
-    mean = faces.mapping(torch.randn(settings.mean_latents, faces.latent_dim, device=place)).mean(0)
+    mean = _mean(faces, settings, centre, place)
     count = max(settings.report.count, settings.clean.count)
     latents = torch.from_numpy(scratch(folder, (count, faces.latent_dim), np.float32)).normal_()
     for z in latents[: protocol.count].split(BATCH):
@@ -73,14 +86,14 @@ def _sampled(
 
 
 @torch.no_grad()
-def interpolate(faces: StyleGAN2, settings: schema.StyleGAN2Sample, seed: int) -> np.ndarray:
+def interpolate(faces: StyleGAN2, settings: schema.StyleGAN2Sample, seed: int, centre: Tensor | None = None) -> np.ndarray:
     """Images (ROWS, COLUMNS, size, size, 3) uint8: in every row equal steps from one style w to another, under one noise map.
 
     The styles are truncated as the report protocol's are.
     """
     seeding.seed_step(seed, "interpolate")
     place = next(faces.parameters()).device
-    mean = faces.mapping(torch.randn(settings.mean_latents, faces.latent_dim, device=place)).mean(0)
+    mean = _mean(faces, settings, centre, place)
     ends = faces.mapping(torch.randn(2 * ROWS, faces.latent_dim, device=place))
     first, last = mean.lerp(ends, settings.report.psi).chunk(2)
     noise = torch.rand(ROWS, faces.size, faces.size, device=place)
@@ -101,6 +114,16 @@ def through_jpeg(images: np.ndarray) -> np.ndarray:
     return decoded
 
 
+def tracked_mean(weights: str | Path, settings: schema.StyleGAN2Sample) -> Tensor | None:
+    """The moving mean (latent_dim,) of w that training has left, where the settings want it; else None."""
+    if settings.mean_style == "sampled":
+        return None
+    mean = read_weights(weights).get("mean_style")
+    if mean is None:
+        raise UserError(f"{weights} holds no mean_style: train anew, or set stylegan2.sample.mean_style to sampled")
+    return mean
+
+
 def trained_size(weights: str) -> int:
     """Side of the images that the saved generator makes: 4 in its first block, doubled in each further one."""
     prefix = "average.generator.blocks."
@@ -108,6 +131,11 @@ def trained_size(weights: str) -> int:
     if not blocks:
         raise UserError(f"{weights} holds no generator: delete it and run `dvc repro`")
     return 2 ** (len(blocks) + 1)
+
+
+def _mean(faces: StyleGAN2, settings: schema.StyleGAN2Sample, centre: Tensor | None, place: torch.device) -> Tensor:
+    latents = torch.randn(settings.mean_latents, faces.latent_dim, device=place)
+    return faces.mapping(latents).mean(0) if centre is None else centre.to(place)
 
 
 if __name__ == "__main__":

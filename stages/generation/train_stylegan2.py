@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stages.generation.augment import augment
-from stages.generation.average import ema_weight
+from stages.generation.average import ema_weight, moved
 from stages.generation.losses import discriminator_loss, generator_loss, gradient_penalty, path_lengths
 from stages.generation.stylegan2 import Discriminator, StyleGAN2
 from stages.runtime import device, parallel, params, schema, seeding, training
@@ -26,6 +26,8 @@ from stages.runtime.stage import run
 from stages.runtime.weights import save_weights
 
 SHEET = 32
+# Of the moving mean of w: that of StyleGAN2's own training.
+MEAN_STYLE_DECAY = 0.998
 
 
 def main(seed: Annotated[int, "seed of the run", "stylegan2.seeds"]) -> None:
@@ -53,7 +55,7 @@ def main(seed: Annotated[int, "seed of the run", "stylegan2.seeds"]) -> None:
 
 
 class Training(training.Trainable):
-    """The networks, their averages (EMA), optimisers and one step of training.
+    """The networks, their averages (EMA), optimisers and one step of training; `mean_style` is the moving mean of w.
 
     `precision` is that of convolutions and matrix products, the discriminator's second derivatives among them; what the
     gradient penalty makes of the images' gradients, and all of a step with path-length regularisation, stays in fp32.
@@ -81,6 +83,7 @@ class Training(training.Trainable):
         shape = network.model_dump(exclude={"latent_dim"})
         self.discriminator = device.place(Discriminator(size, **shape), place)
         self.register_buffer("path_length_mean", torch.zeros((), device=place))
+        self.register_buffer("mean_style", torch.zeros(network.latent_dim, device=place))
         betas = (settings.beta1, settings.beta2)
         self.optimizers = {
             "generator": torch.optim.Adam(self.faces.parameters(), settings.lr_generator, betas, fused=True),
@@ -154,7 +157,7 @@ class Training(training.Trainable):
                 images = generator(styles, self._noise())
                 scores = discriminator(augment(images, use.augment))
             loss = generator_loss(use.loss, scores)
-            sums.add(loss_g=loss)
+            sums.add(loss_g=loss, style=styles[:, 0].mean(0))
             if regularised:
                 lengths = path_lengths(images, styles, self._direction())
                 sums.add(path_length=lengths.mean())
@@ -164,6 +167,7 @@ class Training(training.Trainable):
             (loss / use.accumulation).backward()
         self.discriminator.requires_grad_(True)
         self._descend("generator")
+        self.mean_style.lerp_(parallel.mean(sums.means.pop("style")), moved(MEAN_STYLE_DECAY, step))
         if regularised:
             length = parallel.mean(sums.means["path_length"])
             self.path_length_mean.lerp_(length, 1.0 if first else 1 - use.path_length_decay)

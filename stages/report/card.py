@@ -25,7 +25,7 @@ from stages.runtime.schema import Datasets
 from stages.runtime.stage import run as run_stage
 
 # Of what a module saves beside its parameters.
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "path_length_mean")
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "path_length_mean", "mean_style")
 DIGIT_LIMITS = (
     "For study and teaching. Every answer is one of the ten digits, also for an image that shows none. What it has not seen in "
     "training, such as other scripts, several digits or photographs of whole pages, it can't be expected to do well on."
@@ -97,7 +97,8 @@ def faces(run: str, path: Path, dataset: str, network: Any, settings: Any, extra
     return Card(
         what=f"A StyleGAN2 (Karras et al. 2020) with linear attention that makes faces of {size}x{size} pixels.",
         rows={
-            "parts": "`average`, the moving average that makes the images; `faces`, what training has last; `discriminator`",
+            "parts": "`average`, the moving average that makes the images; `faces`, what training has last; `discriminator`; "
+            "`mean_style`, the moving mean of w, a centre for truncation",
             "input": f"latents z (n, {network.latent_dim}) from N(0, 1) and noise maps (n, {size}, {size}) from [0, 1)",
             "output": f"RGB images (n, 3, {size}, {size}) in [0, 1], to be clamped",
         },

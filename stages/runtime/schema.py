@@ -113,6 +113,7 @@ class Sampling(Group):
 
 
 class StyleGAN2Sample(Group):
+    mean_style: Literal["sampled", "tracked"]
     mean_latents: Annotated[int, Field(gt=0, le=10_000_000)]
     report: Sampling
     clean: Sampling

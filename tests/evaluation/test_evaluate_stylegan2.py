@@ -16,7 +16,7 @@ from stages.runtime.images import load_arrays, save_arrays
 
 SETTINGS = schema.Metrics(batch_size=8, neighbours=3, splits=4, kid_subsets=5, kid_subset_size=10, seed=0)
 SAMPLE = schema.StyleGAN2Sample(
-    mean_latents=5, report=schema.Sampling(count=10, psi=0.75), clean=schema.Sampling(count=20, psi=1.0)
+    mean_style="sampled", mean_latents=5, report=schema.Sampling(count=10, psi=0.75), clean=schema.Sampling(count=20, psi=1.0)
 )
 REPORT = {
     *("fd", "fd_floor", "fd_train", "kid", "kid_std", "kid_floor", "precision", "recall"),

@@ -8,7 +8,9 @@ from stages.generation.sample_stylegan2 import COLUMNS, ROWS, interpolate
 from stages.generation.stylegan2 import StyleGAN2
 from stages.runtime.schema import Sampling, StyleGAN2Sample
 
-SETTINGS = StyleGAN2Sample(mean_latents=10, report=Sampling(count=4, psi=0.75), clean=Sampling(count=4, psi=1.0))
+SETTINGS = StyleGAN2Sample(
+    mean_style="sampled", mean_latents=10, report=Sampling(count=4, psi=0.75), clean=Sampling(count=4, psi=1.0)
+)
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ SMOKE = (ROOT / "presets/smoke.yaml").read_text()
 FACES, DIGITS = "stylegan2-0", "acgan-0"
 
 
-def write_weights(run: str, network: torch.nn.Module) -> None:
-    tensors = {f"average.{name}": tensor for name, tensor in network.state_dict().items()}
+def write_weights(run: str, network: torch.nn.Module, **others: torch.Tensor) -> None:
+    tensors = {f"average.{name}": tensor for name, tensor in network.state_dict().items()} | others
     save_weights(f"models/{run}/weights.safetensors", tensors)
 
 
@@ -148,6 +148,23 @@ def test_weights_of_another_network_than_the_params_are_refused(network):
     with pytest.raises(UserError, match="belongs to another model than the params describe"):
         sample.main(FACES, out="x.png")
     assert not Path("x.png").exists()
+
+
+def test_psi_draws_faces_towards_the_tracked_mean_where_the_params_want_it_and_the_weights_have_it():
+    os.unlink("models")
+    network = stylegan2.StyleGAN2(16, 32, 2, 32, [1], 1)
+    sample_with = {form: SMOKE.replace("mean_style: sampled", f"mean_style: {form}") for form in ("sampled", "tracked")}
+    write_weights(FACES, network)
+    Path("params.yaml").write_text(sample_with["tracked"])
+    with pytest.raises(UserError, match="holds no mean_style"):
+        sample.main(FACES, out="x.png")
+    for form, text in sample_with.items():
+        Path("params.yaml").write_text(text)
+        write_weights(FACES, network, mean_style=torch.full((32,), 3.0))
+        for psi in (0.0, 1.0):
+            sample.main(FACES, count=2, psi=psi, out=f"{form}-{psi:.0f}.png")
+    assert np.array_equal(pixels("sampled-1.png"), pixels("tracked-1.png"))
+    assert not np.array_equal(pixels("sampled-0.png"), pixels("tracked-0.png"))
 
 
 def test_nothing_is_replaced_unless_asked_for():

@@ -14,7 +14,7 @@ from stages.runtime import parallel, params, schema, training
 from stages.runtime.errors import UserError
 from stages.runtime.images import load_arrays, save_arrays
 from stages.runtime.resume import ResumeState
-from stages.runtime.weights import read_weights
+from stages.runtime.weights import read_weights, save_weights
 
 NETWORK = schema.StyleGAN2Network(
     latent_dim=16, capacity=2, fmap_max=16, attention_layers=[1], attention_heads=1, minibatch_stddev=0
@@ -49,7 +49,7 @@ SETTINGS = schema.StyleGAN2Train(
 )
 HOW = schema.Training(resident_gb=1.0, compile=False, deterministic=False, sync_batch_norm=True)
 REPORT, CLEAN = schema.Sampling(count=7, psi=0.7), schema.Sampling(count=60, psi=1.0)
-SAMPLE = schema.StyleGAN2Sample(mean_latents=20, report=REPORT, clean=CLEAN)
+SAMPLE = schema.StyleGAN2Sample(mean_style="sampled", mean_latents=20, report=REPORT, clean=CLEAN)
 
 
 def faces(n: int = 10, size: int = 16) -> np.ndarray:
@@ -264,6 +264,20 @@ def test_the_average_follows_its_formula() -> None:
     torch.testing.assert_close(model.average.generator.constant, expected)
 
 
+def test_the_mean_style_is_the_moving_mean_of_the_first_slots_styles(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build(accumulation=2)
+    seen = []
+    styles = model._styles
+    monkeypatch.setattr(model, "_styles", lambda: seen.append(styles()) or seen[-1])
+    expected = torch.zeros(16)
+    for step in (1, 2, 5000):
+        seen.clear()
+        model._update_generator(step)
+        assert len(seen) == 2
+        expected = expected.lerp(torch.cat(seen)[:, 0].mean(0).detach(), {1: 10 / 11, 2: 10 / 12, 5000: 0.002}[step])
+        torch.testing.assert_close(model.mean_style, expected)
+
+
 def test_processes_share_whole_groups_of_each_part_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     use = SETTINGS.model_copy(update={"batch_size": 24, "accumulation": 2})
     assert part_of_batch(use, 4) == 12
@@ -382,7 +396,7 @@ def test_untrained_samples_come_from_the_networks_that_training_began_with(stage
 @pytest.mark.parametrize(("few", "many"), [("report", "clean"), ("clean", "report")])
 def test_images_of_one_number_show_the_same_latent_in_both_protocols(few: str, many: str) -> None:
     counts = {few: schema.Sampling(count=7, psi=1.0), many: schema.Sampling(count=60, psi=1.0)}
-    settings = schema.StyleGAN2Sample(mean_latents=20, **counts)
+    settings = schema.StyleGAN2Sample(mean_style="sampled", mean_latents=20, **counts)
     model = build()
     for name, parameter in model.faces.named_parameters():
         if "noise" in name:
@@ -423,6 +437,40 @@ def test_psi_of_zero_is_one_face_and_of_one_is_no_truncation() -> None:
     with torch.no_grad():
         images = faces(latents, torch.rand(50, 16, 16))
     assert np.abs(full[:50].astype(int) - (images.clamp(0, 1) * 255).round().permute(0, 2, 3, 1).numpy()).max() <= 1
+
+
+def test_the_tracked_mean_style_is_the_centre_of_truncation_and_changes_no_latent(
+    stage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_stylegan2.main(0)
+    model = build()
+    model.load_state_dict(read_weights("models/stylegan2-0/weights.safetensors"))
+    drawn = {}
+    for form in ("sampled", "tracked"):
+        settings = SAMPLE.model_copy(update={"mean_style": form, "report": REPORT.model_copy(update={"psi": 0.0})})
+        monkeypatch.setattr(params, "read", lambda *keys, settings=settings: [NETWORK, settings])
+        sample_stylegan2.main(0)
+        drawn[form] = {name: samples(name) for name in ("report", "clean", "untrained", "interpolation")}
+    for name in ("clean", "untrained"):
+        assert np.array_equal(drawn["tracked"][name], drawn["sampled"][name])
+    for name in ("report", "interpolation"):
+        assert not np.array_equal(drawn["tracked"][name], drawn["sampled"][name])
+    centre = sampled(model.average, SAMPLE, schema.Sampling(count=50, psi=0.0), 0, None, model.mean_style)
+    train_stylegan2.seeding.seed_step(0, "sample")
+    torch.randn(SAMPLE.mean_latents + CLEAN.count, 16)
+    with torch.no_grad():
+        images = model.average.generator(model.average.spread(model.mean_style.expand(50, -1)), torch.rand(50, 16, 16))
+    assert np.abs(centre - (images.clamp(0, 1) * 255).permute(0, 2, 3, 1).numpy()).max() <= 1
+
+
+def test_weights_without_a_tracked_mean_style_are_refused_only_where_it_is_wanted(stage: Path) -> None:
+    train_stylegan2.main(0)
+    path = Path("models/stylegan2-0/weights.safetensors")
+    save_weights(path, {name: tensor for name, tensor in read_weights(path).items() if name != "mean_style"})
+    sample_stylegan2.main(0)
+    assert sample_stylegan2.tracked_mean(path, SAMPLE) is None
+    with pytest.raises(UserError, match=r"holds no mean_style: train anew, or set stylegan2\.sample\.mean_style to sampled"):
+        sample_stylegan2.tracked_mean(path, SAMPLE.model_copy(update={"mean_style": "tracked"}))
 
 
 def test_weights_of_another_network_are_refused_in_one_line(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:

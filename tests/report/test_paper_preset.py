@@ -70,6 +70,7 @@ def test_the_preset_says_that_the_study_trained_on_and_scored_the_state_after_66
 
 def test_stylegan2_samples_and_their_comparison(paper):
     sample = paper.stylegan2.sample
+    assert sample.mean_style == "sampled"
     assert (sample.mean_latents, sample.report.count, sample.report.psi, sample.clean.psi) == (2_000, 1_000, 0.75, 1.0)
     assert sample.clean.count >= 10_000
     assert {"inception", "inception_torchvision"} <= set(paper.evaluation.extractors)
