@@ -3,7 +3,7 @@
 A step is one of the discriminator and one of the generator. The kinds of each, with and without their regularisers, are timed
 one by one and added up by how often the report has them: a gradient penalty every 4 steps, the path length every 32. Both
 forms take turns in one process, which keeps freed memory for them: the plain form, too, gains by that. It works through its 30
-images in 5 parts, ours takes them all at once. The laptop preset's size comes last.
+images in 5 parts, ours takes them all at once. The laptop preset's size comes last. The adaptive augmentation is timed by itself.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from benchmarks.acgan import parts
 from benchmarks.common import duration, flops_of, interleaved, machine, peak_flops, peak_line, ratio_line
 from benchmarks.paper_trainers import digits
 from benchmarks.plain_stylegan2 import Part
+from stages.generation.ada import transformed
 from stages.generation.train_stylegan2 import Training
 from stages.runtime import parallel, params, schema
 
@@ -51,6 +52,8 @@ def compare(preset: str, side: int, split: int, rounds: int, peaks: dict[str, fl
     print(f"\nStyleGAN2 at {side}x{side}, the {preset} preset's network, batch {size}")
     for form in forms:
         print(f"  {form}: " + ", ".join(f"{kind} {duration(median(seconds[f'{form} {kind}']))}" for kind in shares))
+    augmented = interleaved({"ada": adaptive_augmentation(size, side)}, rounds=rounds, repeats=5)["ada"]
+    print(f"  adaptive augmentation of a batch and its gradient, part of no step above: {duration(median(augmented))}")
     for precision in DTYPES:
         print(ratio_line(f"  step in {precision}", steps["plain"], steps[precision]))
         flops = sum(share * flops_of(forms[precision][kind]) for kind, share in shares.items())
@@ -90,6 +93,12 @@ def our_kinds(model: Training) -> Kinds:
         "generator": lambda: (model._update_generator(1), model._update_average(1)),
         "path length": lambda: (model._update_generator(regularised), model._update_average(1)),
     }
+
+
+def adaptive_augmentation(size: int, side: int) -> Callable[[], object]:
+    """The transforms of a batch and the gradient by its images, as the generator's step has them."""
+    images, p = torch.rand(size, 3, side, side, requires_grad=True), torch.tensor(0.5)
+    return lambda: transformed(images, p).sum().backward()
 
 
 def plain_kinds(model: Training, network: schema.StyleGAN2Network, side: int) -> Kinds:

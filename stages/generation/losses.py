@@ -21,6 +21,11 @@ def generator_loss(form: str, fake: Tensor) -> Tensor:
     return fake.mean() if form == "hinge_inverted" else F.softplus(-fake).mean()
 
 
+def seen_as_real(form: str, scores: Tensor) -> Tensor:
+    """Scores whose sign is positive where the discriminator sees the image as real, with the same forms."""
+    return -scores if form == "hinge_inverted" else scores
+
+
 def gradient_penalty(form: str, scores: Tensor, images: Tensor) -> Tensor:
     """Penalty on the gradient of `scores` (n,) by the real `images` they come from; differentiable once more.
 

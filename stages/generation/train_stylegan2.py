@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.generation.ada import AdaptiveAugmentation
 from stages.generation.augment import augment
 from stages.generation.average import ema_weight, moved
-from stages.generation.losses import discriminator_loss, generator_loss, gradient_penalty, path_lengths
+from stages.generation.losses import discriminator_loss, generator_loss, gradient_penalty, path_lengths, seen_as_real
 from stages.generation.stylegan2 import Discriminator, StyleGAN2
 from stages.runtime import device, parallel, params, schema, seeding, training
 from stages.runtime.batches import Feed
@@ -84,6 +85,9 @@ class Training(training.Trainable):
         self.discriminator = device.place(Discriminator(size, **shape), place)
         self.register_buffer("path_length_mean", torch.zeros((), device=place))
         self.register_buffer("mean_style", torch.zeros(network.latent_dim, device=place))
+        self.ada = None
+        if settings.ada_target is not None:
+            self.ada = AdaptiveAugmentation(settings.ada_target, settings.ada_images, settings.batch_size).to(place)
         betas = (settings.beta1, settings.beta2)
         self.optimizers = {
             "generator": torch.optim.Adam(self.faces.parameters(), settings.lr_generator, betas, fused=True),
@@ -126,16 +130,20 @@ class Training(training.Trainable):
             real = self._real(step, part).requires_grad_(penalised)
             with device.autocast(self.place, use.precision):
                 with torch.no_grad():
-                    fake = augment(self.fast[0](self._styles(), self._noise()), use.augment)
+                    fake = self._augmented(self.fast[0](self._styles(), self._noise()))
                 real_scores, fake_scores = self._scores(real, fake, penalised)
             loss = discriminator_loss(use.loss, real_scores, fake_scores)
             sums.add(loss_d=loss, d_real=real_scores.mean(), d_fake=fake_scores.mean())
+            if self.ada is not None:
+                sums.add(ada_sign=seen_as_real(use.loss, real_scores).sign().mean())
             if penalised:
                 penalty = gradient_penalty(use.penalty, real_scores, real)
                 sums.add(penalty=penalty)
                 loss = loss + use.penalty_weight * (use.penalty_interval if use.penalty_scaled else 1) * penalty
             (loss / use.accumulation).backward()
         self._descend("discriminator")
+        if self.ada is not None:
+            sums.means["ada_p"] = self.ada.adapt(step, sums.means["ada_sign"])
         return sums.means
 
     def _scores(self, real: Tensor, fake: Tensor, penalised: bool) -> tuple[Tensor, Tensor]:
@@ -155,7 +163,7 @@ class Training(training.Trainable):
             with device.autocast(self.place, "fp32" if regularised else use.precision):
                 styles = self._styles()
                 images = generator(styles, self._noise())
-                scores = discriminator(augment(images, use.augment))
+                scores = discriminator(self._augmented(images))
             loss = generator_loss(use.loss, scores)
             sums.add(loss_g=loss, style=styles[:, 0].mean(0))
             if regularised:
@@ -199,7 +207,12 @@ class Training(training.Trainable):
     def _real(self, step: int, part: int) -> Tensor:
         """A part of a batch of augmented training images."""
         images, _ = self.feed.at(step, part)
-        return augment(device.to_float(images, low=0.0), self.settings.augment)
+        return self._augmented(device.to_float(images, low=0.0))
+
+    def _augmented(self, images: Tensor) -> Tensor:
+        """Images as the discriminator sees them."""
+        images = augment(images, self.settings.augment)
+        return images if self.ada is None else self.ada(images)
 
     def _styles(self) -> Tensor:
         """Styles (part, slots, latent_dim) of fresh latents, some of them mixed from two."""

@@ -15,11 +15,12 @@ from stages.report.style import FAINT, canvas, hide, method_colour
 
 
 def stylegan2(history: pd.DataFrame) -> Figure:
-    """Losses, the discriminator's mean outputs, and the two regularisers."""
+    """Losses, the discriminator's mean outputs, and the regularisers."""
     figure, (losses, scores, rest) = canvas(1, 3, width=4.2)
     _lines(losses, history, {"loss_d": "discriminator", "loss_g": "generator"}, "losses")
     _lines(scores, history, {"d_real": "on real", "d_fake": "on generated"}, "discriminator's output")
-    _lines(rest, history, {"penalty": "gradient penalty", "path_length": "path length"}, "regularisation")
+    regularisers = {"penalty": "gradient penalty", "path_length": "path length", "ada_p": "chance of augmentation"}
+    _lines(rest, history, regularisers, "regularisation")
     return figure
 
 

@@ -74,7 +74,8 @@ def draw(results: Results, summary: dict[str, Any], theirs: dict[tuple[str, str]
     faces = results.history(f"stylegan2-{study.stylegan2_seeds[0]}")
     found["stylegan2_losses"] = charts.lines(faces, {"loss_d": "discriminator", "loss_g": "generator"}, "loss")
     found["stylegan2_scores"] = charts.lines(faces, {"d_real": "on real", "d_fake": "on generated"}, "discriminator’s output")
-    found["stylegan2_rest"] = charts.lines(faces, {"penalty": "gradient penalty", "path_length": "path length"}, "regulariser")
+    regularisers = {"penalty": "gradient penalty", "path_length": "path length", "ada_p": "chance of augmentation"}
+    found["stylegan2_rest"] = charts.lines(faces, regularisers, "regulariser")
     digits = results.history(f"acgan-{study.acgan_seeds[0]}")
     found["acgan_losses"] = charts.lines(digits, {"loss_discriminator": "discriminator", "loss_generator": "generator"}, "loss")
     heads = {"accuracy_real": "real", "accuracy_fake": "generated"}

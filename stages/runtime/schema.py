@@ -97,6 +97,8 @@ class StyleGAN2Train(Group):
     ema_half_life: PositiveInt
     ema_rampup: Annotated[float, Field(gt=0, le=1)] | None
     augment: list[Literal["flip", "translation", "brightness", "saturation", "contrast", "cutout"]]
+    ada_target: Annotated[float, Field(gt=0, lt=1)] | None
+    ada_images: PositiveInt
     precision: Precision
     snapshots: Snapshots
 

@@ -22,7 +22,11 @@ from tests.pipeline.folders import draw_digits, draw_faces, of_folders
 EXEMPT = "page"
 # As few steps as give every part of a training its turn: penalties, path length, both parts of a batch, late losses.
 FEW_STEPS = {
-    "stylegan2.train": {"steps": 7, "batch_size": 4, "penalty_interval": 2, "path_length_start": 2, "path_length_interval": 2},
+    "stylegan2.train": {
+        **{"steps": 7, "batch_size": 4, "penalty_interval": 2, "path_length_start": 2, "path_length_interval": 2},
+        **{"ema": "half_life", "ada_target": 0.6, "ada_images": 40},
+    },
+    "stylegan2.network": {"minibatch_stddev": 2},
     "judge": {"steps": 12, "batch_size": 16},
     "adaptation": {"methods": list(get_args(MethodName))},
     "adaptation.source_only": {"steps": 8},

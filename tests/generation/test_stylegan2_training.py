@@ -44,6 +44,8 @@ SETTINGS = schema.StyleGAN2Train(
     ema_half_life=100,
     ema_rampup=0.05,
     augment=["translation", "brightness"],
+    ada_target=None,
+    ada_images=100,
     precision="fp32",
     snapshots=2,
 )
@@ -95,6 +97,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
         {"penalty_weight": 0.0, "path_length_weight": 0.0, "augment": []},
         {"augment": ["flip", "translation", "brightness", "saturation", "contrast", "cutout"], "style_mixing": 1.0},
         {"penalty_scaled": True, "path_length_scaled": True, "ema": "half_life"},
+        {"ada_target": 0.6, "loss": "hinge_inverted", "accumulation": 2, "precision": "bf16"},
     ],
 )
 def test_every_form_trains_all_networks(changes: dict[str, object], tmp_path: Path) -> None:
@@ -264,6 +267,30 @@ def test_the_average_follows_its_formula() -> None:
     torch.testing.assert_close(model.average.generator.constant, expected)
 
 
+@pytest.mark.parametrize("form", ["non_saturating", "hinge_inverted"])
+def test_adaptive_augmentation_grows_with_a_discriminator_that_is_sure_of_real_images(form: str, tmp_path: Path) -> None:
+    """The loss's own sign means real: a discriminator that scores all images so is too sure, the opposite one is not."""
+    reached = {}
+    for sure in (True, False):
+        model = build(loss=form, ada_target=0.6, ada_images=64)
+        positive = sure == (form == "non_saturating")
+        torch.nn.init.constant_(model.discriminator.score.bias, 1e4 if positive else -1e4)
+        history = trained(model, tmp_path / str(sure)).history
+        assert [row["ada_sign"] for row in history] == [1.0 if sure else -1.0] * 6
+        reached[sure] = [row["ada_p"] for row in history]
+    assert reached == {True: [0.0] * 3 + [0.25] * 3, False: [0.0] * 6}
+
+
+def test_real_and_generated_images_are_augmented_by_the_same_p(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build(ada_target=0.6, ada_images=64, augment=[])
+    seen = []
+    monkeypatch.setattr(model.ada, "forward", lambda images: seen.append(images) or images)
+    model.update(1)
+    real, fake, fake_again = seen
+    assert torch.equal(real, train_stylegan2.device.to_float(model.feed.at(1)[0], low=0.0))
+    assert fake.shape == fake_again.shape == real.shape and fake_again.requires_grad and not fake.requires_grad
+
+
 def test_the_mean_style_is_the_moving_mean_of_the_first_slots_styles(monkeypatch: pytest.MonkeyPatch) -> None:
     model = build(accumulation=2)
     seen = []
@@ -295,8 +322,9 @@ def test_the_same_seed_trains_the_same_weights_and_another_seed_others(tmp_path:
     assert not same(models[0].state_dict(), models[2].state_dict())
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path) -> None:
-    whole, broken, resumed = build(), build(), build()
+@pytest.mark.parametrize("changes", [{}, {"ada_target": 0.6, "ema": "half_life", "group": 2}])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(changes: dict[str, object], tmp_path: Path) -> None:
+    whole, broken, resumed = (build(**changes) for _ in range(3))
     expected = trained(whole, tmp_path / "whole")
     broken_update = broken.update
 

@@ -68,6 +68,7 @@ TRAINERS: dict[str, Callable[[], Trainable]] = {
     "stylegan2, scaled regularisers, average by half-life": lambda: stylegan2(
         penalty_scaled=True, path_length_scaled=True, ema="half_life", ema_half_life=40, ema_rampup=0.5
     ),
+    "stylegan2, adaptive augmentation": lambda: stylegan2(ada_target=0.3, ada_images=100),
     "acgan": acgan,
     "acgan, the report's objective": lambda: acgan(objective="report"),
     "acgan, augmented": lambda: acgan(augment=[name for name in OPERATIONS if name != "flip"]),

@@ -43,13 +43,13 @@ def test_stylegan2_networks(paper):
 def test_stylegan2_training(paper):
     train = paper.stylegan2.train.model_dump()
     del train["snapshots"]
-    # Of another form of average than the study's.
-    del train["ema_half_life"], train["ema_rampup"]
+    # Of forms of average and augmentation that are not the study's.
+    del train["ema_half_life"], train["ema_rampup"], train["ada_images"]
     assert train == {
         **{"steps": 66_000, "batch_size": 30, "accumulation": 6, "lr_generator": 2e-4, "lr_discriminator": 3e-4, "lr_decay": 0.0},
         **{"beta1": 0.5, "beta2": 0.9, "loss": "hinge_inverted", "penalty": "one_centred", "penalty_weight": 10.0},
         **{"penalty_interval": 4, "path_length_weight": 1.0, "path_length_interval": 32, "path_length_start": 5_000},
-        **{"penalty_scaled": False, "path_length_scaled": False},
+        **{"penalty_scaled": False, "path_length_scaled": False, "ada_target": None},
         **{
             "path_length_decay": 0.99,
             "style_mixing": 0.9,
