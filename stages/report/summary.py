@@ -14,8 +14,7 @@ def summarise(results: Results) -> dict[str, Any]:
         for protocol, extractors in results.faces.items()
     }
     adaptation = {
-        pair: {method: {"accuracy": spread([run["accuracy"] for run in runs])} for method, runs in methods.items()}
-        for pair, methods in results.adaptation.items()
+        pair: {method: of_adaptation(runs) for method, runs in methods.items()} for pair, methods in results.adaptation.items()
     }
     return {
         "stylegan2": faces,
@@ -31,6 +30,12 @@ def summarise(results: Results) -> dict[str, Any]:
 def spread(values: Sequence[float]) -> dict[str, float | int | None]:
     """Mean, standard deviation (divisor n - 1; None for one value, whose spread nobody knows) and number of values."""
     return {"mean": fmean(values), "std": stdev(values) if len(values) > 1 else None, "n": len(values)}
+
+
+def of_adaptation(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Accuracy, and what else all runs have: the domains' distance."""
+    names = ("accuracy", "proxy_a_distance")
+    return {name: spread([run[name] for run in runs]) for name in names if all(run.get(name) is not None for run in runs)}
 
 
 def _measured(runs: list[dict[str, Any]]) -> dict[str, dict[str, float | int | None]]:

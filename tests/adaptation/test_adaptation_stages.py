@@ -133,7 +133,8 @@ def test_evaluation_counts_the_whole_target_test_split_and_scores_every_snapshot
     train.main(PAIR, "dann", 3)
     evaluate.main(PAIR, "dann", 3)
     content = json.loads(Path(f"results/{PAIR}-dann-3/evaluation.json").read_text())
-    assert list(content) == ["accuracy", "per_class", "confusion", "n", "source_validation_accuracy", "curve"]
+    added = ["source_validation_accuracy", "proxy_a_distance", "curve"]
+    assert list(content) == ["accuracy", "per_class", "confusion", "n", *added]
     assert content["n"] == 50
     assert np.sum(content["confusion"], axis=1).tolist() == [5] * 10
     assert content["accuracy"] == np.trace(content["confusion"]) / 50
@@ -155,6 +156,18 @@ def test_the_final_weights_are_scored_once_and_every_other_snapshot_by_itself(mo
     content = json.loads(Path(f"results/{PAIR}-dann-3/evaluation.json").read_text())
     assert content["accuracy"] == known["curve"][0]["accuracy"]
     assert content["curve"] == known["curve"]
+
+
+def test_the_proxy_distance_is_0_for_one_domain_and_2_for_two():
+    codes = np.random.default_rng(0).normal(size=(4, 400, 5)).astype(np.float32)
+    codes[2] += 100
+    assert abs(evaluate.proxy_a_distance(codes[0], codes[1], 0)) < 0.3
+    assert evaluate.proxy_a_distance(codes[0], codes[2], 0) == 2.0
+    # Two normal distributions one deviation apart in each of 4 directions: the best of all errs in 16 %.
+    codes[3] += np.array([1, 1, 1, 1, 0])
+    assert evaluate.proxy_a_distance(codes[0], codes[3], 0) == pytest.approx(2 * (1 - 2 * 0.159), abs=0.2)
+    assert evaluate.proxy_a_distance(codes[0], codes[3], 0) == evaluate.proxy_a_distance(codes[0], codes[3], 0)
+    assert evaluate.proxy_a_distance(codes[0], codes[2][:1], 0) is None
 
 
 def test_a_trained_bound_knows_its_target():

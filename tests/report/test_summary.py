@@ -12,7 +12,7 @@ from PIL import Image
 
 from stages.report import sheets, summarize
 from stages.report.results import Results, Study
-from stages.report.summary import spread
+from stages.report.summary import of_adaptation, spread
 from stages.runtime import params
 from stages.runtime.errors import UserError
 from stages.runtime.files import write_json
@@ -64,6 +64,15 @@ def test_the_summary_has_the_figures_of_every_part(study):
     assert found["acgan"]["diversity"]["recall"] == {"mean": pytest.approx(0.51), "std": pytest.approx(0.01414, abs=1e-5), "n": 2}
     assert list(found["acgan"]["diversity"]) == ["recall", "recall_ceiling", "precision", "precision_ceiling", "fd", "fd_floor"]
     assert found["judge"]["test_accuracy"] == 0.97
+
+
+def test_a_method_s_figures_are_those_that_all_its_runs_have(study):
+    found = summary()["adaptation"][PAIR]["dann"]
+    assert set(found) == {"accuracy", "proxy_a_distance"}
+    assert found["proxy_a_distance"] == {"mean": 1.625, "std": pytest.approx(0.17678, abs=1e-5), "n": 2}
+    runs = Results(Study(*params.read(*Study.KEYS))).adaptation[PAIR]["dann"]
+    tuned = [run | {"proxy_a_distance": None} for run in runs]
+    assert of_adaptation(tuned) == {"accuracy": found["accuracy"]}
 
 
 def test_counts_and_words_are_no_metrics(study):
