@@ -1,22 +1,25 @@
 """Score a trained classifier on the whole target test split, its snapshots for the accuracy curve, and how alike its codes are.
 
-Reads models/PAIR-METHOD-SEED/, and of data/pairs/PAIR the test images of test.npz and the held-out source images of train.npz.
-Writes results/PAIR-METHOD-SEED/evaluation.json; accuracies are fractions.
+Reads models/PAIR-METHOD-SEED/, and of data/pairs/PAIR the test images of test.npz, of train.npz the held-out source images and,
+without labels, the target's. Writes results/PAIR-METHOD-SEED/evaluation.json; accuracies are fractions. Its `selection` tells
+which snapshot each rule of adaptation.common.selection would take, and the regret: how far the accuracy of the best lies above
+that one's.
 
     python -m stages.adaptation.evaluate syn-mnistm dann 0
 """
 
 import filecmp
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
+from stages.adaptation import selection
 from stages.adaptation.method import Method, in_batches, named
 from stages.runtime import device
 from stages.runtime.accuracy import classification_report
 from stages.runtime.files import write_json
-from stages.runtime.images import load_digits
+from stages.runtime.images import load_digits, load_unlabelled_digits
 from stages.runtime.seeding import numpy_generator
 from stages.runtime.stage import run
 from stages.runtime.weights import load_weights
@@ -34,13 +37,16 @@ def main(
     data, models = Path("data/pairs") / pair, Path("models") / f"{pair}-{method}-{seed}"
     images, labels = load_digits(data / "test.npz", "test")
     validation_images, validation_labels = load_digits(data / "train.npz", "validation")
+    rules = selection.rules_for(method)
+    target = load_unlabelled_digits(data / "train.npz", "target") if len(rules) > 1 else None
 
     load_weights(models / "weights.safetensors", model)
     report = classification_report(labels, predictions(model, images))
     validation = classification_report(validation_labels, predictions(model, validation_images))
     found = {"source_validation_accuracy": validation["accuracy"]}
     found["proxy_a_distance"] = proxy_a_distance(codes(model, validation_images, seed), codes(model, images, seed), seed)
-    found["curve"] = score_snapshots(model, models, report["accuracy"], images, labels)
+    curve, scored = score_snapshots(model, models, report["accuracy"], images, labels, target)
+    found |= {"curve": curve, "selection": {rule: choice(curve, scored, rule) for rule in rules} if curve else {}}
 
     write_json(Path("results") / models.name / "evaluation.json", report | found)
 
@@ -51,21 +57,28 @@ def predictions(model: Method, images: np.ndarray) -> np.ndarray:
 
 
 def score_snapshots(
-    model: Method, folder: Path, accuracy: float, images: np.ndarray, labels: np.ndarray
-) -> list[dict[str, float]]:
-    """Step and accuracy of each snapshots/STEP.safetensors of a run's folder, in the order of steps.
+    model: Method, folder: Path, accuracy: float, images: np.ndarray, labels: np.ndarray, target: np.ndarray | None
+) -> tuple[list[dict[str, float]], dict[int, dict[str, float]]]:
+    """Step and accuracy of each snapshots/STEP.safetensors of a run's folder, in the order of steps; and by step the scores that
+    need no labels, where there are `target` images.
 
-    The last one is as a rule the final weights once more, byte for byte, whose `accuracy` is known.
+    One of them is as a rule the run's weights once more, byte for byte, whose `accuracy` is known.
     """
-    curve = []
+    curve, scored = [], {}
     for path in sorted((folder / "snapshots").glob("*.safetensors")):
-        if filecmp.cmp(path, folder / "weights.safetensors", shallow=False):
-            found = accuracy
-        else:
-            load_weights(path, model)
-            found = classification_report(labels, predictions(model, images))["accuracy"]
-        curve.append({"step": int(path.stem), "accuracy": found})
-    return curve
+        step, known = int(path.stem), filecmp.cmp(path, folder / "weights.safetensors", shallow=False)
+        load_weights(path, model)
+        found = accuracy if known else classification_report(labels, predictions(model, images))["accuracy"]
+        curve.append({"step": step, "accuracy": found})
+        scored[step] = {} if target is None else selection.scores(model, target)
+    return curve, scored
+
+
+def choice(curve: list[dict[str, float]], scored: dict[int, dict[str, float]], rule: str) -> dict[str, Any]:
+    """The step that a rule takes, and by how much the accuracy of the best one exceeds that step's."""
+    accuracies = {point["step"]: point["accuracy"] for point in curve}
+    step = selection.choose(scored, rule)
+    return {"step": step, "regret": max(accuracies.values()) - accuracies[step]}
 
 
 def codes(model: Method, images: np.ndarray, seed: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Train a digit classifier on one pair of domains by one method, with one seed.
 
 Reads data/pairs/PAIR/train.npz, whose target images have no labels; only target_only, the bound, reads the labelled
-data/pairs/PAIR/target.npz instead. Writes models/PAIR-METHOD-SEED/ and results/PAIR-METHOD-SEED/history.csv.
+data/pairs/PAIR/target.npz instead. Writes models/PAIR-METHOD-SEED/ and results/PAIR-METHOD-SEED/history.csv. The weights are
+those of the last step, or of the snapshot that the rule of adaptation.common.selection takes.
 
     python -m stages.adaptation.train syn-mnistm dann 0
 """
@@ -13,11 +14,12 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from stages.adaptation import augment
-from stages.adaptation.method import Batches, named
+from stages.adaptation import augment, selection
+from stages.adaptation.method import Batches, Method, named
 from stages.runtime import device, parallel, params
 from stages.runtime.batches import Feed
 from stages.runtime.images import load_digits, load_unlabelled_digits
+from stages.runtime.interruption import say
 from stages.runtime.resume import ResumeState
 from stages.runtime.seeding import seed_step
 from stages.runtime.stage import run
@@ -58,7 +60,12 @@ def main(
     if trained is None:
         return
 
-    write_outputs(name, model.state_dict(), trained)
+    weights = model.state_dict()
+    if common.selection != selection.LAST and arrays[2] is not None:
+        step = select(model, trained, common.selection, arrays[2])
+        say(f"{name}: {common.selection} takes step {step}")
+        weights = trained.snapshots[step]
+    write_outputs(name, weights, trained)
     state.clear()
 
 
@@ -96,6 +103,15 @@ def make_batches(
         target=None if target is None else feed("target", target),
         augment=augment.named(source_augment),
     )
+
+
+def select(model: Method, trained: Trained, rule: str, target: np.ndarray) -> int:
+    """The step of the snapshot that a rule takes, by the images of the target; the model is left with another's weights."""
+    scored = {}
+    for step, weights in trained.snapshots.items():
+        model.load_state_dict(weights)
+        scored[step] = selection.scores(model, target)
+    return selection.choose(scored, rule)
 
 
 def write_outputs(name: str, weights: dict, trained: Trained) -> None:

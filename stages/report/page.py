@@ -35,6 +35,7 @@ def main() -> None:
     trainings = {"StyleGAN2": stylegan2.train, "ACGAN": acgan.train, "judge": judge, "adaptation": adaptation.common}
     content |= {
         "sample": stylegan2.sample,
+        "selection": adaptation.common.selection,
         "steps": {"stylegan2": stylegan2.train.steps, "acgan": acgan.train.steps, "judge": judge.steps},
         "precision": {name: training.precision for name, training in trainings.items()},
         "params": without_places(Path("params.yaml").read_text(encoding="utf-8")),

@@ -33,9 +33,14 @@ def spread(values: Sequence[float]) -> dict[str, float | int | None]:
 
 
 def of_adaptation(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Accuracy, and what else all runs have: the domains' distance."""
+    """Accuracy, and what else all runs have: the domains' distance, and by rule the regret of its choice."""
     names = ("accuracy", "proxy_a_distance")
-    return {name: spread([run[name] for run in runs]) for name in names if all(run.get(name) is not None for run in runs)}
+    found: dict[str, Any] = {
+        name: spread([run[name] for run in runs]) for name in names if all(run.get(name) is not None for run in runs)
+    }
+    rules = [rule for rule in runs[0].get("selection", {}) if all(rule in run["selection"] for run in runs)]
+    regret = {rule: spread([run["selection"][rule]["regret"] for run in runs]) for rule in rules}
+    return found | ({"regret": regret} if regret else {})
 
 
 def _measured(runs: list[dict[str, Any]]) -> dict[str, dict[str, float | int | None]]:

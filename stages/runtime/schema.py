@@ -199,6 +199,9 @@ class PairImages(Group):
     seed: Seed
 
 
+SelectionName = Literal["last", "confident_share", "target_entropy", "soft_neighbourhood_density"]
+
+
 class Common(Group):
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
     lr: Positive
@@ -206,6 +209,13 @@ class Common(Group):
     beta2: Beta
     precision: Precision
     snapshots: Snapshots
+    selection: SelectionName
+
+    @model_validator(mode="after")
+    def there_is_a_choice(self) -> "Common":
+        if self.selection != "last" and not self.snapshots:
+            raise ValueError(f"snapshots 0 leaves {self.selection} nothing to choose from (selection)")
+        return self
 
 
 class SourceOnly(Group):

@@ -24,7 +24,7 @@ COLUMNS = {
     "dsn": ["class_loss", "reconstruction_loss", "difference_loss", "similarity_loss", "class_accuracy", "lambda"],
     "mean_teacher": ["class_loss", "consistency_loss", "balance_loss", "class_accuracy", "confident_share"],
 }
-COMMON = schema.Common(batch_size=4, lr=0.001, beta1=0.9, beta2=0.999, precision="fp32", snapshots=2)
+COMMON = schema.Common(batch_size=4, lr=0.001, beta1=0.9, beta2=0.999, precision="fp32", snapshots=2, selection="last")
 SMOKE = params.load(Path(__file__).parents[2] / "presets/smoke.yaml").adaptation
 SETTINGS = {name: getattr(SMOKE, name).model_copy(update={"steps": 4}) for name in METHODS} | {
     "source_only": schema.SourceOnly(steps=4, lambda_steps=None),

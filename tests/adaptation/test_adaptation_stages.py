@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from stages.adaptation import embed, evaluate, train
+from stages.adaptation import embed, evaluate, selection, train
 from stages.adaptation.method import METHODS
 from stages.runtime.errors import UserError
 from stages.runtime.images import load_arrays, save_arrays
@@ -133,7 +133,7 @@ def test_evaluation_counts_the_whole_target_test_split_and_scores_every_snapshot
     train.main(PAIR, "dann", 3)
     evaluate.main(PAIR, "dann", 3)
     content = json.loads(Path(f"results/{PAIR}-dann-3/evaluation.json").read_text())
-    added = ["source_validation_accuracy", "proxy_a_distance", "curve"]
+    added = ["source_validation_accuracy", "proxy_a_distance", "curve", "selection"]
     assert list(content) == ["accuracy", "per_class", "confusion", "n", *added]
     assert content["n"] == 50
     assert np.sum(content["confusion"], axis=1).tolist() == [5] * 10
@@ -156,6 +156,69 @@ def test_the_final_weights_are_scored_once_and_every_other_snapshot_by_itself(mo
     content = json.loads(Path(f"results/{PAIR}-dann-3/evaluation.json").read_text())
     assert content["accuracy"] == known["curve"][0]["accuracy"]
     assert content["curve"] == known["curve"]
+
+
+def change(group, **values):
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    content["adaptation"][group] |= values
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+
+
+def evaluation(method):
+    evaluate.main(PAIR, method, 3)
+    return json.loads(Path(f"results/{PAIR}-{method}-3/evaluation.json").read_text())
+
+
+@pytest.mark.parametrize("step", [2, 4, 6])
+def test_a_rule_s_snapshot_becomes_the_model_without_any_target_label(step, monkeypatch, capsys):
+    """Whatever the scores are, so that each step is taken once."""
+    given = iter([{rule: float(at == step) for rule in selection.RULES[1:]} for at in (2, 4, 6)] * 2)
+    monkeypatch.setattr(selection, "scores", lambda model, images: next(given))
+    change("common", selection="target_entropy")
+    hidden = Path("data/pairs") / PAIR
+    for name in ("target.npz", "test.npz"):
+        (hidden / name).rename(name)
+    train.main(PAIR, "dann", 3)
+    assert f"{PAIR}-dann-3: target_entropy takes step {step}" in capsys.readouterr().err
+    models = Path("models") / f"{PAIR}-dann-3"
+    assert (models / "weights.safetensors").read_bytes() == (models / f"snapshots/{step:06d}.safetensors").read_bytes()
+    Path("test.npz").rename(hidden / "test.npz")
+    content = evaluation("dann")
+    accuracies = {point["step"]: point["accuracy"] for point in content["curve"]}
+    assert content["accuracy"] == accuracies[step]
+    assert content["selection"]["target_entropy"] == {"step": step, "regret": max(accuracies.values()) - accuracies[step]}
+    assert content["selection"]["last"] == {"step": 6, "regret": max(accuracies.values()) - accuracies[6]}
+
+
+def test_training_and_evaluation_choose_alike():
+    change("common", selection="soft_neighbourhood_density")
+    train.main(PAIR, "dann", 3)
+    step = evaluation("dann")["selection"]["soft_neighbourhood_density"]["step"]
+    models = Path("models") / f"{PAIR}-dann-3"
+    assert (models / "weights.safetensors").read_bytes() == (models / f"snapshots/{step:06d}.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("method", ["source_only", "target_only"])
+def test_without_unlabelled_target_images_the_last_step_is_taken(method):
+    change("common", selection="target_entropy")
+    train.main(PAIR, method, 3)
+    models = Path("models") / f"{PAIR}-{method}-3"
+    assert (models / "weights.safetensors").read_bytes() == (models / "snapshots/000006.safetensors").read_bytes()
+    assert list(evaluation(method)["selection"]) == ["last"]
+
+
+def test_without_snapshots_there_is_no_choice():
+    change("common", snapshots=0)
+    train.main(PAIR, "dann", 3)
+    content = evaluation("dann")
+    assert content["curve"] == [] and content["selection"] == {}
+
+
+def test_regret_is_what_the_best_snapshot_has_more():
+    curve = [{"step": 1, "accuracy": 0.25}, {"step": 2, "accuracy": 0.75}, {"step": 3, "accuracy": 0.5}]
+    scored = {step: {"confident_share": -step} for step in (1, 2, 3)}
+    assert evaluate.choice(curve, scored, "confident_share") == {"step": 1, "regret": 0.5}
+    assert evaluate.choice(curve, scored, "last") == {"step": 3, "regret": 0.25}
 
 
 def test_the_proxy_distance_is_0_for_one_domain_and_2_for_two():

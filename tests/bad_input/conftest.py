@@ -64,7 +64,7 @@ STAGES = {
     "evaluate dann": Stage(
         "adaptation.evaluate",
         (PAIR, "dann", 0),
-        {TEST: ("test_images", "test_labels"), TRAIN: ("validation_images", "validation_labels")},
+        {TEST: ("test_images", "test_labels"), TRAIN: ("validation_images", "validation_labels", "target_images")},
         (f"models/{PAIR}-dann-0/weights.safetensors", f"models/{PAIR}-dann-0/snapshots/000002.safetensors"),
     ),
     "embed dann": Stage(

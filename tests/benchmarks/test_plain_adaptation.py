@@ -12,7 +12,7 @@ from stages.runtime import schema
 from stages.runtime.batches import Feed
 
 STEPS, START = 4, 1
-COMMON = schema.Common(batch_size=8, lr=0.001, beta1=0.9, beta2=0.999, precision="fp32", snapshots=1)
+COMMON = schema.Common(batch_size=8, lr=0.001, beta1=0.9, beta2=0.999, precision="fp32", snapshots=1, selection="last")
 SETTINGS = {
     "dann": schema.Dann(steps=STEPS, lambda_steps=STEPS),
     "dsn": schema.Dsn(

@@ -68,10 +68,11 @@ def test_the_summary_has_the_figures_of_every_part(study):
 
 def test_a_method_s_figures_are_those_that_all_its_runs_have(study):
     found = summary()["adaptation"][PAIR]["dann"]
-    assert set(found) == {"accuracy", "proxy_a_distance"}
+    assert set(found) == {"accuracy", "proxy_a_distance", "regret"}
     assert found["proxy_a_distance"] == {"mean": 1.625, "std": pytest.approx(0.17678, abs=1e-5), "n": 2}
+    assert found["regret"] == {"last": {"mean": 0.005, "std": pytest.approx(0.00707, abs=1e-5), "n": 2}}
     runs = Results(Study(*params.read(*Study.KEYS))).adaptation[PAIR]["dann"]
-    tuned = [run | {"proxy_a_distance": None} for run in runs]
+    tuned = [run | {"proxy_a_distance": None, "selection": {}} for run in runs]
     assert of_adaptation(tuned) == {"accuracy": found["accuracy"]}
 
 

@@ -126,6 +126,10 @@ def test_the_default_is_the_laptop_preset():
         ),
         ({"adaptation__pairs__syn-mnistm__target": "syn"}, "adaptation.pairs.syn-mnistm: source and target are both 'syn'"),
         ({"adaptation__dsn__similarity_start": 1500}, "adaptation.dsn: lambda_steps 1500 must come after similarity_start 1500"),
+        (
+            {"adaptation__common__selection": "target_entropy", "adaptation__common__snapshots": 0},
+            "adaptation.common: snapshots 0 leaves target_entropy nothing to choose from (selection)",
+        ),
         ({"embedding__perplexity": 1000.0}, "embedding: perplexity 1000.0 must be below the 1000 points"),
         ({"embedding": "much"}, "embedding: is 'much'; must be a group of keys"),
         ({"evaluation__extractors": ["inceptoin"]}, "evaluation.extractors.0: is 'inceptoin'; did you mean 'inception'? ("),
