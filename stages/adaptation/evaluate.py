@@ -3,7 +3,7 @@
 Reads models/PAIR-METHOD-SEED/, and of data/pairs/PAIR the test images of test.npz, of train.npz the held-out source images and,
 without labels, the target's. Writes results/PAIR-METHOD-SEED/evaluation.json; accuracies are fractions. Its `selection` tells
 which snapshot each rule of adaptation.common.selection would take, and the regret: how far the accuracy of the best lies above
-that one's.
+that one's. With adaptation.images.oracle_dev it holds the accuracy on those labelled images, which are for tuning alone.
 
     python -m stages.adaptation.evaluate syn-mnistm dann 0
 """
@@ -16,7 +16,7 @@ import numpy as np
 
 from stages.adaptation import selection
 from stages.adaptation.method import Method, in_batches, named
-from stages.runtime import device
+from stages.runtime import device, params
 from stages.runtime.accuracy import classification_report
 from stages.runtime.files import write_json
 from stages.runtime.images import load_digits, load_unlabelled_digits
@@ -33,10 +33,12 @@ def main(
     method: Annotated[str, "how it is trained; target_only is the bound", "adaptation.methods"],
     seed: Annotated[int, "seed of the run", "adaptation.seeds"],
 ) -> None:
+    (oracle_dev,) = params.read("adaptation.images.oracle_dev")
     model = device.place(named(method)(), device.pick())
     data, models = Path("data/pairs") / pair, Path("models") / f"{pair}-{method}-{seed}"
     images, labels = load_digits(data / "test.npz", "test")
     validation_images, validation_labels = load_digits(data / "train.npz", "validation")
+    dev = load_digits(data / "test.npz", "oracle_dev") if oracle_dev else None
     rules = selection.rules_for(method)
     target = load_unlabelled_digits(data / "train.npz", "target") if len(rules) > 1 else None
 
@@ -44,6 +46,8 @@ def main(
     report = classification_report(labels, predictions(model, images))
     validation = classification_report(validation_labels, predictions(model, validation_images))
     found = {"source_validation_accuracy": validation["accuracy"]}
+    if dev:
+        found["oracle_dev_accuracy"] = classification_report(dev[1], predictions(model, dev[0]))["accuracy"]
     found["proxy_a_distance"] = proxy_a_distance(codes(model, validation_images, seed), codes(model, images, seed), seed)
     curve, scored = score_snapshots(model, models, report["accuracy"], images, labels, target)
     found |= {"curve": curve, "selection": {rule: choice(curve, scored, rule) for rule in rules} if curve else {}}

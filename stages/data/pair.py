@@ -2,7 +2,8 @@
 
 Reads data/prepared/DATASET.npz of both. Writes to data/pairs/PAIR: train.npz (source with labels, held-out source for
 validation, target without labels), target.npz (the labelled target training images, for the bound `target_only` alone) and
-test.npz (both test splits, whole).
+test.npz (both test splits, whole). With adaptation.images.oracle_dev, so many target training images are in neither of the first
+two: they stand in test.npz with their labels, for tuning alone.
 
     python -m stages.data.pair mnistm-mfeat
 """
@@ -32,7 +33,8 @@ def main(pair: Annotated[str, "pair of data sets", "adaptation.pairs"]) -> None:
         load_split(PREPARED / f"{dataset}.npz", split) for split in ("train", "test") for dataset in (source, target)
     )
     source_order = _order(source, len(source_train[1]), max_source, form.seed)
-    target_order = _order(target, len(target_train[1]), max_target, form.seed)
+    target_order, dev_order = without_dev(_order(target, len(target_train[1]), None, form.seed), form.oracle_dev, target)
+    target_order = target_order[:max_target]
     held_out = hold_out(source_train[1][source_order], form.validation, numpy_generator("validation", source, form.seed))
     if held_out.all() or not held_out.any():
         raise UserError(
@@ -51,6 +53,7 @@ def main(pair: Annotated[str, "pair of data sets", "adaptation.pairs"]) -> None:
         PAIRS / pair / "test.npz",
         **_part("test", target_test, np.arange(len(target_test[1])), form.size),
         **_part("source_test", source_test, np.arange(len(source_test[1])), form.size),
+        **(_part("oracle_dev", target_train, dev_order, form.size) if len(dev_order) else {}),
     )
 
 
@@ -61,6 +64,16 @@ def hold_out(labels: np.ndarray, share: float, generator: np.random.Generator) -
         members = np.flatnonzero(labels == label)
         held_out[generator.permutation(members)[: round(share * len(members))]] = True
     return held_out
+
+
+def without_dev(order: np.ndarray, count: int, dataset: str) -> tuple[np.ndarray, np.ndarray]:
+    """An order parted into what may be trained on and its last `count`; UserError where these are all, or more."""
+    if count >= len(order):
+        raise UserError(
+            f"adaptation.images.oracle_dev {count} leaves none of the {len(order)} training images of {dataset} to learn from: "
+            "choose a smaller number, or 0"
+        )
+    return order[: len(order) - count], order[len(order) - count :]
 
 
 def _order(dataset: str, count: int, most: int | None, seed: int) -> np.ndarray:

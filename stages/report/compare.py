@@ -27,7 +27,7 @@ PARAMS, METRICS, PICTURES = "params.yaml", "metrics/summary.json", "plots"
 ABSENT = "–"
 SPREAD = {"mean", "std", "n"}
 # Figures of which more, or less, is better; of the others, such as a floor, neither is.
-MORE = {"accuracy", "judge_accuracy", "test_accuracy", "precision", "recall", "cs", "is", "is_torchvision"}
+MORE = {"accuracy", "oracle_dev_accuracy", "judge_accuracy", "test_accuracy", "precision", "recall", "cs", "is", "is_torchvision"}
 LESS = {"fd", "fid", "kid"}
 
 

@@ -33,8 +33,8 @@ def spread(values: Sequence[float]) -> dict[str, float | int | None]:
 
 
 def of_adaptation(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Accuracy, and what else all runs have: the domains' distance, and by rule the regret of its choice."""
-    names = ("accuracy", "proxy_a_distance")
+    """Accuracy, and what else all runs have: the domains' distance, accuracy for tuning, and by rule the regret of its choice."""
+    names = ("accuracy", "oracle_dev_accuracy", "proxy_a_distance")
     found: dict[str, Any] = {
         name: spread([run[name] for run in runs]) for name in names if all(run.get(name) is not None for run in runs)
     }

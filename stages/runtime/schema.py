@@ -196,6 +196,7 @@ class Pair(Group):
 class PairImages(Group):
     size: Literal[28]
     validation: Annotated[float, Field(gt=0, lt=1)]
+    oracle_dev: NonNegativeInt
     seed: Seed
 
 

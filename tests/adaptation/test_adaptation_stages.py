@@ -233,6 +233,21 @@ def test_the_proxy_distance_is_0_for_one_domain_and_2_for_two():
     assert evaluate.proxy_a_distance(codes[0], codes[2][:1], 0) is None
 
 
+def test_labelled_images_for_tuning_are_scored_by_themselves():
+    train.main(PAIR, "dann", 3)
+    known = evaluation("dann")
+    change("images", oracle_dev=50)
+    with pytest.raises(UserError, match=r"test\.npz has no array 'oracle_dev_images'"):
+        evaluation("dann")
+    path = Path("data/pairs") / PAIR / "test.npz"
+    arrays = dict(np.load(path))
+    save_arrays(path, **arrays, oracle_dev_images=arrays["test_images"], oracle_dev_labels=(arrays["test_labels"] + 1) % 10)
+    content = evaluation("dann")
+    wrong = np.roll(np.array(known["confusion"]), 1, axis=0)
+    assert content.pop("oracle_dev_accuracy") == np.trace(wrong) / 50
+    assert content == known
+
+
 def test_a_trained_bound_knows_its_target():
     content = yaml.safe_load(Path("params.yaml").read_text())
     content["adaptation"]["target_only"]["steps"] = 60

@@ -104,6 +104,32 @@ def test_caps_draw_a_random_subset_of_each_side_and_leave_the_tests_whole(make):
     assert len(made["test"]["test_images"]) == len(made["test"]["source_test_images"]) == 60
 
 
+def test_no_training_sees_the_images_for_tuning(make):
+    whole, made = make(), make(images={"oracle_dev": 40})
+    dev, left = numbers(made["test"]["oracle_dev_images"]), numbers(made["train"]["target_images"])
+    assert len(set(dev)) == 40 and len(set(left)) == 160 and not set(dev) & set(left)
+    assert np.array_equal(numbers(made["target"]["train_images"]), left)
+    assert np.array_equal((dev - 5000) % 10, made["test"]["oracle_dev_labels"])
+    assert set(dev) | set(left) == set(numbers(whole["train"]["target_images"]))
+    assert {"oracle_dev_images", "oracle_dev_labels"} == set(made["test"]) - set(whole["test"])
+    for name in ("source_images", "validation_images"):
+        assert np.array_equal(made["train"][name], whole["train"][name])
+
+
+def test_images_for_tuning_are_the_same_under_any_cap_and_come_on_top_of_it(make):
+    dev, capped = (make(images={"oracle_dev": 40}, max_target=most) for most in (None, 150))
+    assert np.array_equal(dev["test"]["oracle_dev_images"], capped["test"]["oracle_dev_images"])
+    assert len(capped["train"]["target_images"]) == 150
+    assert np.array_equal(capped["train"]["target_images"], dev["train"]["target_images"][:150])
+
+
+@pytest.mark.parametrize("count", [200, 1000])
+def test_images_for_tuning_that_leave_none_to_train_on_are_refused(make, count):
+    with pytest.raises(UserError, match=f"oracle_dev {count} leaves none of the 200 training images of mnistm"):
+        make(images={"oracle_dev": count})
+    assert not Path("data/pairs").exists()
+
+
 def test_target_tests_are_never_among_the_training_images(make):
     made = make()
     assert not set(numbers(made["test"]["test_images"])) & set(numbers(made["train"]["target_images"]))

@@ -72,8 +72,8 @@ def test_a_method_s_figures_are_those_that_all_its_runs_have(study):
     assert found["proxy_a_distance"] == {"mean": 1.625, "std": pytest.approx(0.17678, abs=1e-5), "n": 2}
     assert found["regret"] == {"last": {"mean": 0.005, "std": pytest.approx(0.00707, abs=1e-5), "n": 2}}
     runs = Results(Study(*params.read(*Study.KEYS))).adaptation[PAIR]["dann"]
-    tuned = [run | {"proxy_a_distance": None, "selection": {}} for run in runs]
-    assert of_adaptation(tuned) == {"accuracy": found["accuracy"]}
+    tuned = [run | {"oracle_dev_accuracy": 0.5, "proxy_a_distance": None, "selection": {}} for run in runs]
+    assert of_adaptation(tuned) == {"accuracy": found["accuracy"], "oracle_dev_accuracy": {"mean": 0.5, "std": 0.0, "n": 2}}
 
 
 def test_counts_and_words_are_no_metrics(study):

@@ -130,6 +130,7 @@ def test_the_default_is_the_laptop_preset():
             {"adaptation__common__selection": "target_entropy", "adaptation__common__snapshots": 0},
             "adaptation.common: snapshots 0 leaves target_entropy nothing to choose from (selection)",
         ),
+        ({"adaptation__images__oracle_dev": -1}, "adaptation.images.oracle_dev: is -1; must be at least 0"),
         ({"embedding__perplexity": 1000.0}, "embedding: perplexity 1000.0 must be below the 1000 points"),
         ({"embedding": "much"}, "embedding: is 'much'; must be a group of keys"),
         ({"evaluation__extractors": ["inceptoin"]}, "evaluation.extractors.0: is 'inceptoin'; did you mean 'inception'? ("),
