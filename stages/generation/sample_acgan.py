@@ -1,8 +1,7 @@
 """Generate digits of every class with a trained ACGAN.
 
 Reads models/acgan-SEED/weights.safetensors and leaves samples/acgan-SEED.npz: `images` uint8 (10 * per_class, 28, 28, 3) and
-`labels` int64, ordered by class, made by the generator's moving average and reduced from 32x32
-in the params' form.
+`labels` int64, ordered by class, made by the generator's moving average and brought to that size in the params' form.
 
     python -m stages.generation.sample_acgan 0
 """

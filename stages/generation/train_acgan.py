@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from stages.generation.acgan import CLASSES, LATENT, Discriminator, Generator, adversarial_loss, class_loss
-from stages.generation.acgan_images import COLUMNS, STORED_SIDE, enlarge, render
+from stages.generation.acgan_images import COLUMNS, FITS, STORED_SIDE, render
 from stages.generation.augment import augment
 from stages.runtime import device, parallel, params, schema
 from stages.runtime.batches import Feed
@@ -94,7 +94,7 @@ class ACGAN(Trainable):
         images, index = self.feed.at(step)
         latents = parallel.randn(self.size, LATENT, device=self.device)
         labels = parallel.randint(CLASSES, self.size, device=self.device)
-        return self.step(enlarge(images), self.labels[index], latents, labels)
+        return self.step(FITS[settings.fit](images), self.labels[index], latents, labels)
 
     def step(self, real: Tensor, real_labels: Tensor, latents: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """`update` on real images (n, 3, 32, 32) in [-1, 1] and their labels, latents (n, 100) and the labels wanted of them."""
@@ -111,7 +111,8 @@ class ACGAN(Trainable):
 
     def snapshot(self) -> dict[str, Tensor]:
         """`images`, uint8 (100, 28, 28, 3): ten of each class, one class after the other, of latents that never change."""
-        return {"images": torch.from_numpy(render(self.average, self.fixed_latents))}
+        form = "crop" if self.settings.fit == "pad" else "clean"
+        return {"images": torch.from_numpy(render(self.average, self.fixed_latents, form=form))}
 
     def _update_generator(self, latents: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Generated images (detached) and the loss, after a step towards `real` and towards the wanted classes."""

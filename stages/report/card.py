@@ -131,7 +131,7 @@ def digits(run: str, path: Path, dataset: str, settings: Any) -> Card:
         rows={
             "parts": "`average`, the moving average that makes the images; `generator`, what training has last; `discriminator`",
             "input": "latents (n, 100) from N(0, 1) and labels (n,), int64 from 0 to 9",
-            "output": "RGB images (n, 3, 32, 32) in [-1, 1]; the pipeline reduces them to 28x28",
+            "output": "RGB images (n, 3, 32, 32) in [-1, 1]; the pipeline brings them to 28x28",
         },
         load=loading(
             "stages.generation.acgan",

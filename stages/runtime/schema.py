@@ -148,6 +148,7 @@ class ACGANTrain(Group):
     beta1: Beta
     beta2: Beta
     ema_decay: Beta
+    fit: Literal["resize", "pad"]
     objective: Literal["report", "logits"]
     fake_class_weight: NonNegative
     augment: list[Literal["translation", "brightness", "saturation", "contrast", "cutout"]]
@@ -159,7 +160,7 @@ class ACGANTrain(Group):
 class ACGANSample(Group):
     per_class: Annotated[int, Field(gt=0, le=1_000_000)]
     batch_norm: Literal["eval", "batch"]
-    form: Literal["clean", "report"]
+    form: Literal["clean", "report", "crop"]
 
 
 class ACGAN(Group):
@@ -167,6 +168,14 @@ class ACGAN(Group):
     seeds: Seeds
     train: ACGANTrain
     sample: ACGANSample
+
+    @model_validator(mode="after")
+    def samples_are_cut_as_training_images_are_fitted(self) -> "ACGAN":
+        if (self.train.fit == "pad") != (self.sample.form == "crop"):
+            raise ValueError(
+                f"train.fit {self.train.fit} goes with sample.form {'crop' if self.train.fit == 'pad' else 'clean or report'}"
+            )
+        return self
 
 
 class Judge(Group):

@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.utils import save_image
 
 from stages.generation.acgan import Generator
-from stages.generation.acgan_images import enlarge, reduce, reduce_as_report, render
+from stages.generation.acgan_images import crop, enlarge, pad, reduce, reduce_as_report, render
 from stages.runtime.device import to_float, to_uint8
 
 
@@ -50,6 +50,21 @@ def test_reduced_images_are_pils():
 def test_a_flat_image_survives_both_ways():
     flat = np.full((1, 28, 28, 3), 77, dtype=np.uint8)
     assert np.array_equal(reduce(to_uint8(enlarge(torch.from_numpy(flat))).numpy()), flat)
+
+
+def test_padding_and_cropping_lose_nothing_and_the_border_mirrors_the_image():
+    images = torch.from_numpy(noise(5, 28, 28, 3))
+    padded = pad(images)
+    assert padded.shape == (5, 3, 32, 32) and padded.is_contiguous(memory_format=torch.channels_last)
+    assert np.array_equal(crop(padded), images.numpy())
+    assert torch.equal(padded[:, :, :, 1], padded[:, :, :, 3]) and torch.equal(padded[:, :, 31], padded[:, :, 27])
+
+
+def test_rendering_in_the_cropped_form_cuts_the_border_off():
+    torch.manual_seed(0)
+    generator, latents = Generator().eval(), torch.randn(10, 100)
+    whole = to_uint8(generator(latents, torch.arange(10)).detach()).numpy()
+    assert np.abs(render(generator, latents, form="crop").astype(int) - whole[:, 2:30, 2:30]).max() <= 1
 
 
 def test_the_studys_form_is_what_torchvision_saves_of_each_image_alone(tmp_path):

@@ -9,7 +9,7 @@ import yaml
 
 from stages.generation import sample_acgan, train_acgan
 from stages.generation.acgan import Generator
-from stages.generation.acgan_images import enlarge, render
+from stages.generation.acgan_images import crop, enlarge, pad, render
 from stages.generation.train_acgan import ACGAN
 from stages.runtime import params, schema
 from stages.runtime.errors import UserError
@@ -83,6 +83,18 @@ def test_one_step_sends_real_and_generated_images_through_the_discriminator_sepa
     assert torch.equal(generator_step, fake)
     stored = enlarge(torch.from_numpy(digits()[0]))
     assert all((stored - image).abs().amax(dim=(1, 2, 3)).min() < 1e-6 for image in real)
+
+
+def test_padded_digits_are_what_the_discriminator_sees_and_snapshots_are_cropped():
+    model, seen = tiny_model(fit="pad"), []
+    model.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
+    seed_step(0, 1)
+    model.update(1)
+    assert torch.equal(seen[1], pad(model.feed.at(1)[0]))
+    labels = torch.arange(10).repeat_interleave(10)
+    # Sheet and snapshot come ten of each class together, in eval mode.
+    whole = model.average.eval()(model.fixed_latents, labels)
+    assert np.array_equal(model.snapshot()["images"].numpy(), crop(whole))
 
 
 def test_the_discriminator_sees_generated_and_real_images_augmented_each_time_anew():

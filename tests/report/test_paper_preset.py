@@ -83,7 +83,7 @@ def test_acgan(paper):
     assert train == {
         **{"batch_size": 64, "lr_generator": 2e-4, "lr_discriminator": 2e-4, "lr_decay": 0.0, "beta1": 0.5, "beta2": 0.999},
         **{"ema_decay": 0.0, "objective": "report", "fake_class_weight": 1.0, "batch_norm_eps": 0.8, "precision": "fp32"},
-        "augment": [],
+        **{"augment": [], "fit": "resize"},
     }
     assert paper.acgan.train.steps == 26 * 60_000 // 64
     assert paper.acgan.sample.model_dump() == {"per_class": 100, "batch_norm": "batch", "form": "report"}
