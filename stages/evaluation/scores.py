@@ -52,7 +52,7 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, neighbours: int, block:
     on_real, on_fake = np.zeros(len(fake), bool), np.zeros(len(real), bool)
     for rows in _parts(len(real), block):
         for columns in _parts(len(fake), block):
-            squared = _squared_distances(real[rows], fake[columns])
+            squared = squared_distances(real[rows], fake[columns])
             on_real[columns] |= (squared <= real_radii[rows, None]).any(axis=0)
             on_fake[rows] |= (squared <= fake_radii[columns]).any(axis=1)
     return float(on_real.mean()), float(on_fake.mean())
@@ -64,7 +64,7 @@ def _radii(points: np.ndarray, neighbours: int, block: int) -> np.ndarray:
     for rows in _parts(len(points), block):
         nearest = np.full((rows.stop - rows.start, neighbours), np.inf)
         for columns in _parts(len(points), block):
-            squared = _squared_distances(points[rows], points[columns])
+            squared = squared_distances(points[rows], points[columns])
             if rows == columns:
                 np.fill_diagonal(squared, np.inf)
             nearest = np.partition(np.hstack([nearest, squared]), neighbours - 1)[:, :neighbours]
@@ -76,7 +76,8 @@ def _parts(count: int, block: int) -> Iterator[slice]:
     return (slice(start, min(start + block, count)) for start in range(0, count, block))
 
 
-def _squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Squared Euclidean distances (n, m) of features (n, d) and (m, d), to the last digits of their own squares."""
     first, second = first.astype(np.float64), second.astype(np.float64)
     squared = first @ second.T
     squared *= -2

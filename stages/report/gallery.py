@@ -73,9 +73,9 @@ def interpolation(samples: str) -> Picture | None:
 
 def neighbours(results: Results, drawn: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """Generated faces, each with the training faces that are nearest to it and their distances, nearest first."""
-    found = results.neighbours
-    if found is None:
+    if not results.neighbours:
         return []
+    found = results.neighbours[0]
     (train,) = load_arrays(f"data/prepared/{results.study.faces}.npz", "train_images")
     samples = drawn[found["protocol"]]
     return [

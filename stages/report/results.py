@@ -91,10 +91,13 @@ class Results:
         return {pair: {method: self._runs(pair, method) for method in self.study.all_methods} for pair in self.study.pairs}
 
     @cached_property
-    def neighbours(self) -> dict[str, Any] | None:
-        """Of the first StyleGAN2 seed's first samples, `train` indices and `distance` of the nearest training faces, or None."""
-        path = self.folder / f"stylegan2-{self.study.stylegan2_seeds[0]}" / "neighbours.json"
-        return read_json(path) if path.is_file() else None
+    def neighbours(self) -> list[dict[str, Any]]:
+        """For each StyleGAN2 seed, `train` indices and `distance` of the training faces nearest to its first samples, `novelty`.
+
+        Empty where nobody looked for them.
+        """
+        paths = [self.folder / f"stylegan2-{seed}" / "neighbours.json" for seed in self.study.stylegan2_seeds]
+        return [read_json(path) for path in paths] if paths[0].is_file() else []
 
     @cached_property
     def networks(self) -> list[dict[str, Any]]:

@@ -13,6 +13,9 @@ def summarise(results: Results) -> dict[str, Any]:
         protocol: {extractor: _measured(runs) for extractor, runs in extractors.items()}
         for protocol, extractors in results.faces.items()
     }
+    novelty = [run["novelty"] for run in results.neighbours]
+    if novelty and None not in novelty:
+        faces["clean"][results.study.extractors[0]]["novelty"] = spread(novelty)
     adaptation = {
         pair: {method: of_adaptation(runs) for method, runs in methods.items()} for pair, methods in results.adaptation.items()
     }

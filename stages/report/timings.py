@@ -70,7 +70,7 @@ def stage_names(study: Study) -> list[str]:
         ),
         *(f"evaluation.statistics-{name}" for name in study.extractors),
         *(f"evaluation.evaluate_stylegan2-{seed}-{name}" for seed in study.stylegan2_seeds for name in study.extractors),
-        f"evaluation.neighbours-{study.stylegan2_seeds[0]}-{study.extractors[0]}",
+        *(f"evaluation.neighbours-{seed}-{study.extractors[0]}" for seed in study.stylegan2_seeds),
         "evaluation.train_judge",
         *(
             f"{stage}-{seed}"

@@ -1,9 +1,18 @@
-"""The nearest training faces are those of all, however the features are cut into parts."""
+"""The nearest training faces are those of all, however the features are cut into parts; novelty tells copies from new faces."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch.nn.functional as F
+from torch import nn
 
-from stages.evaluation.neighbours import nearest
+from stages.evaluation import extractors, neighbours
+from stages.evaluation.neighbours import nearest, novelty
+from stages.runtime import params, schema
+from stages.runtime.errors import UserError
+from stages.runtime.images import save_arrays
 
 
 @pytest.mark.parametrize("cuts", [[], [1], [2, 5], [3, 4, 9]])
@@ -25,3 +34,61 @@ def test_a_remembered_face_has_distance_0():
 def test_fewer_training_faces_than_asked_for_are_all_taken():
     index, _ = nearest(np.zeros((2, 3), np.float32), [np.ones((2, 3), np.float32)], 3)
     assert index.tolist() == [[0, 1], [0, 1]]
+
+
+def test_novelty_is_a_ratio_of_medians_and_unknown_where_test_images_are_copies():
+    assert novelty(np.array([1.0, 2.0, 9.0]), np.array([4.0, 4.0, 8.0, 2.0])) == 0.5
+    assert novelty(np.ones(3), np.array([0.0, 0.0, 1.0])) is None
+
+
+class Pixels(extractors.Extractor):
+    """Features are the colours of the image's quarters, logits a mixture of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Linear(12, 7)
+
+    def forward(self, images):
+        features = F.adaptive_avg_pool2d(images, 2).flatten(1)
+        return features, self.network(features)
+
+
+def faces(count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def found(tmp_path, monkeypatch):
+    """Runs the stage on samples, 40 training and 30 test faces, and returns what it writes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(extractors, "load", lambda name: Pixels().eval())
+    metrics = schema.Metrics(batch_size=8, neighbours=3, splits=2, kid_subsets=2, kid_subset_size=4, seed=0)
+    monkeypatch.setattr(params, "read", lambda *keys: [metrics, "orl"])
+
+    def run(samples: np.ndarray, test: np.ndarray | None = None) -> dict:
+        save_arrays("data/prepared/orl.npz", train_images=faces(40, 0), test_images=faces(30, 1) if test is None else test)
+        save_arrays("samples/stylegan2-0.npz", clean_images=samples)
+        neighbours.main(0, "tiny")
+        return json.loads(Path("results/stylegan2-0/neighbours.json").read_text())
+
+    return run
+
+
+def test_copies_have_novelty_0_and_unseen_images_about_1(found):
+    copies = found(faces(40, 0)[5:25])
+    assert copies["novelty"] == 0.0
+    assert [row[0] for row in copies["train"]] == [*range(5, 13)] and {row[0] for row in copies["distance"]} == {0.0}
+    assert (copies["n_fake"], copies["n_real"], copies["n_train"]) == (20, 30, 40)
+    assert found(faces(30, 1))["novelty"] == 1.0
+    assert found(faces(60, 2))["novelty"] == pytest.approx(1, abs=0.15)
+
+
+def test_far_more_images_than_are_measured_are_looked_at_in_part(found, monkeypatch):
+    monkeypatch.setattr(neighbours, "MEASURED", 12)
+    some = found(faces(60, 2))
+    assert (some["n_fake"], some["n_real"], len(some["train"])) == (12, 12, 8)
+
+
+def test_test_images_of_another_shape_are_refused(found):
+    with pytest.raises(UserError, match="samples .* and test images .* differ in shape"):
+        found(faces(10, 2), faces(30, 1)[:, :4])

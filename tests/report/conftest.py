@@ -101,14 +101,19 @@ def write_extras() -> None:
     with np.load("samples/stylegan2-0.npz") as file:
         arrays = dict(file)
     save_arrays("samples/stylegan2-0.npz", **arrays, interpolation_images=np.stack([images(6, 8)] * 3))
-    nearest = {"protocol": "clean", "train": [[0, 1, 2]] * 8, "distance": [[1.5, 2.25, 3.0]] * 8}
-    write_json("results/stylegan2-0/neighbours.json", nearest)
+    write_neighbours()
     with np.load("data/prepared/orl.npz") as file:
         arrays = dict(file)
     save_arrays("data/prepared/orl.npz", **arrays, train_images=images(20, 8))
     write_json("results/networks/generation.json", [{"name": "generator", "parameters": 12345, "printed": "Linear(1, 2)"}])
     write_json(".timings/report.summarize.json", {"stage": "report.summarize", "seconds": 1.5, "peak_bytes": 10**8})
     Path("metrics/ablation.csv").write_text("method,accuracy\nsource_only,0.5\ndann,0.6\n")
+
+
+def write_neighbours() -> None:
+    nearest = {"protocol": "clean", "train": [[0, 1, 2]] * 8, "distance": [[1.5, 2.25, 3.0]] * 8}
+    for seed, novelty in ((0, 0.75), (1, 0.85)):
+        write_json(f"results/stylegan2-{seed}/neighbours.json", nearest | {"novelty": novelty})
 
 
 def packaged() -> dict:

@@ -19,7 +19,7 @@ from stages.report.timings import part_of, stage_names
 from stages.runtime import params
 from stages.runtime.errors import UserError
 from stages.runtime.files import write_json
-from tests.report.conftest import OWN_FOLDER, PAIR, summarise_with_a_blank_picture, write_generation
+from tests.report.conftest import OWN_FOLDER, PAIR, summarise_with_a_blank_picture, write_extras, write_generation
 
 ROOT = Path(__file__).resolve().parents[2]
 VOID = {"meta", "img", "link", "br", "input"}
@@ -64,6 +64,13 @@ def test_the_page_holds_pictures_and_scripts_and_fetches_nothing(study):
     assert not {"link", "iframe", "object"} & set(reader.tags)
     style = re.search("<style>(.*?)</style>", Path("report/index.html").read_text(), re.DOTALL)[1]
     assert "url(" not in style and "@import" not in style
+
+
+def test_the_novelty_stands_beside_the_nearest_training_faces(study):
+    write_extras()
+    assert "Nearest training faces" in made().text and "times as far" not in made().text
+    summarise_with_a_blank_picture()
+    assert "A generated face is 0.8 ± 0.071 times as far from its nearest training face" in " ".join(made().text.split())
 
 
 def test_the_page_runs_its_own_scripts_and_no_others(study):

@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from stages.report import page
-from stages.runtime.files import write_json
 from stages.runtime.images import save_arrays
 from tests.report import conftest
 
@@ -40,8 +39,7 @@ def test_the_paper_preset_s_page_is_below_10_mb(tmp_path, monkeypatch):
     conftest.summarise_with_a_blank_picture()
     faces = photographs(40, 64)
     save_arrays("data/prepared/celeba.npz", train_images=faces, test_images=faces)
-    nearest = {"protocol": "clean", "train": [[0, 1, 2]] * 8, "distance": [[1.5, 2.25, 3.0]] * 8}
-    write_json("results/stylegan2-0/neighbours.json", nearest)
+    conftest.write_neighbours()
     save_arrays(
         "samples/stylegan2-0.npz",
         **dict.fromkeys(("report_images", "clean_images", "untrained_images"), faces),

@@ -17,6 +17,7 @@ from stages.runtime import params
 from stages.runtime.errors import UserError
 from stages.runtime.files import write_json
 from stages.runtime.images import save_arrays
+from tests.report import conftest
 
 PAIR = "syn-mnistm"
 PICTURES = {
@@ -74,6 +75,20 @@ def test_a_method_s_figures_are_those_that_all_its_runs_have(study):
     runs = Results(Study(*params.read(*Study.KEYS))).adaptation[PAIR]["dann"]
     tuned = [run | {"oracle_dev_accuracy": 0.5, "proxy_a_distance": None, "selection": {}} for run in runs]
     assert of_adaptation(tuned) == {"accuracy": found["accuracy"], "oracle_dev_accuracy": {"mean": 0.5, "std": 0.0, "n": 2}}
+
+
+def test_the_novelty_is_in_the_summary_and_its_table_where_it_is_known_of_every_seed(study):
+    assert "novelty" not in summary()["stylegan2"]["clean"]["efficientnet_lite0"]
+    conftest.write_neighbours()
+    conftest.summarise_with_a_blank_picture()
+    clean = summary()["stylegan2"]["clean"]["efficientnet_lite0"]
+    assert clean["novelty"] == {"mean": pytest.approx(0.8), "std": pytest.approx(0.0707, abs=1e-4), "n": 2}
+    row = "StyleGAN2, novelty on efficientnet\\_lite0, clean protocol | orl (packaged) | – | 0.80 ± 0.07 (n = 2) | – | 1.00"
+    assert row in Path("plots/summary.md").read_text()
+    nearest = json.loads(Path("results/stylegan2-1/neighbours.json").read_text())
+    write_json("results/stylegan2-1/neighbours.json", nearest | {"novelty": None})
+    conftest.summarise_with_a_blank_picture()
+    assert "novelty" not in summary()["stylegan2"]["clean"]["efficientnet_lite0"]
 
 
 def test_counts_and_words_are_no_metrics(study):
