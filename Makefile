@@ -7,13 +7,14 @@ BIN := $(ENV)/bin
 STAMP := $(ENV)/.installed-requirements
 RUN := PATH="$(BIN):$$PATH"
 
-.PHONY: help repro repro-parallel check test test-slow lint gpu-check bench compare install repository
+.PHONY: help repro repro-parallel check test test-slow lint gpu-check bench compare ablation install repository
 
 help:
 	@echo 'make repro                  everything from raw bytes to report/index.html'
 	@echo 'make repro-parallel JOBS=4  the same, independent stages side by side, each on a GPU of its own where there are GPUs'
 	@echo 'make check                  is params.yaml valid?'
 	@echo 'make compare EXPS="a b"     experiments, branches or commits side by side: report/compare.html'
+	@echo 'make ablation               the claims of ablation.yaml put to the test: metrics/ablation.csv; ONLY="a b" some of them, JOBS=2 at a time'
 	@echo 'make test                   the quick tests, with one smoke run of the whole graph'
 	@echo 'make test-slow              the other tests'
 	@echo 'make lint                   style and format, by ruff'
@@ -31,6 +32,10 @@ repro-parallel: check repository
 # EXPS reaches the program through the environment.
 compare: install
 	@$(RUN) python -m stages.report.compare
+
+# ONLY and JOBS do likewise.
+ablation: check
+	@$(RUN) python -m stages.report.ablation
 
 check: install
 	@$(RUN) python -m stages.runtime.params

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from stages.report import reference
+from stages.report import reference, verdicts
 from stages.report.names import measure_name, method_name
 from stages.report.results import PROTOCOLS, Study
 from stages.runtime.schema import Pair
@@ -91,6 +91,27 @@ Novelty is how far samples are from the nearest training image, compared with te
 The study's figure stands beside ours where data set (official, or your own of that name, whole), network, measure and protocol
 (images, psi) are the same. Packaged data sets are stand-ins, mnistm too: figures on them can't be compared with the study's. Nor
 can `fd` and `cs`, which are measured on other networks than FID and Inception Score.
+"""
+
+
+def ablation(readings: list[verdicts.Reading]) -> str:
+    """The claims' settings, figures and verdicts as Markdown to go below the other table; nothing where there are none."""
+    if not readings:
+        return ""
+    lines = [("claim", "verdict", "setting", "figure", "value"), ("---", "---", "---", "---", "---:")]
+    for claim in verdicts.by_claim(readings):
+        for number, reading in enumerate(claim):
+            said = ("", "") if number else (reading.claim, reading.verdict)
+            setting = f"{reading.setting}: {reading.overrides}" if reading.overrides else reading.setting
+            lines.append(tuple(map(escape, (*said, setting, reading.figure, reading.value))))
+    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"\n# Ablation\n\n{rows}\n\n{ABLATION_NOTES}"
+
+
+ABLATION_NOTES = """\
+Settings stand from the one that should do worst to the one that should do best. A claim is confirmed where each figure is
+better than the one before by more than two standard errors of their difference over the seeds, refuted where one is worse by as
+much, else open. `make ablation` ran them; metrics/ablation.csv has the commits.
 """
 
 

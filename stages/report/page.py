@@ -5,15 +5,13 @@ Reads metrics/, results/, samples/, the prepared images in data/ and, where they
     python -m stages.report.page
 """
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from stages.report import brief, charts, comparison, embedding, gallery, reference
+from stages.report import brief, charts, comparison, embedding, gallery, reference, verdicts
 from stages.report.datasets import described
-from stages.report.names import method_name
 from stages.report.render import write
 from stages.report.results import Results, Study
 from stages.report.timings import provenance, read_timings
@@ -59,7 +57,7 @@ def shown(study: Study, results: Results, summary: dict[str, Any]) -> dict[str, 
         "charts": draw(results, summary, comparison.adaptation_figures(study)),
         "points": {pair: embedding.points(results, pair) for pair in study.pairs},
         "networks": results.networks,
-        "ablation": read_ablation("metrics/ablation.csv"),
+        "claims": verdicts.by_claim(verdicts.read()),
         "datasets": described(study),
         "parts": read_timings(study),
         "provenance": provenance(),
@@ -102,14 +100,6 @@ def groups(rows: list[comparison.Row]) -> list[tuple[str, list[comparison.Row]]]
     for row in rows:
         found["theirs" if row.ours is None else "ours" if row.theirs is None else "both"].append(row)
     return [(name, group) for name, group in found.items() if group]
-
-
-def read_ablation(path: str | Path) -> list[list[str]]:
-    """The rows of the ablation's table with methods' names written out, its head first; an empty list where there is none."""
-    if not Path(path).is_file():
-        return []
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        return [[method_name(cell) for cell in row] for row in csv.reader(file) if row]
 
 
 def without_places(text: str) -> str:

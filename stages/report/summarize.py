@@ -1,7 +1,7 @@
 """Gather the figures of all runs that the params name into metrics/summary.json, and draw the pictures in plots/.
 
-plots/summary.md sets the figures beside the study's. Reads results/, samples/ and the real faces in data/prepared/. Pictures of
-single runs show the first seed. Runs that the params don't name are left alone.
+plots/summary.md sets the figures beside the study's, and has the verdicts of metrics/ablation.csv. Reads results/, samples/ and
+the real faces in data/prepared/. Pictures of single runs show the first seed. Runs that the params don't name are left alone.
 
     python -m stages.report.summarize
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from stages.report import comparison, curves, figures, sheets, style
+from stages.report import comparison, curves, figures, sheets, style, verdicts
 from stages.report.names import method_name
 from stages.report.results import Results, Study
 from stages.report.summary import summarise
@@ -29,7 +29,8 @@ def main() -> None:
     summary = summarise(results)
     write_json("metrics/summary.json", summary)
     with replacing(PLOTS / "summary.md") as temporary:
-        temporary.write_text(comparison.markdown(comparison.rows(study, summary)), encoding="utf-8")
+        page = comparison.markdown(comparison.rows(study, summary)) + comparison.ablation(verdicts.read())
+        temporary.write_text(page, encoding="utf-8")
     drawn = set()
     for name, figure in draw(results, summary):
         style.save(figure, PLOTS / f"{name}.png")

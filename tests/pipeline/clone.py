@@ -25,7 +25,8 @@ class Clone:
             check=True,
         )
         for name in filter(None, listed.stdout.split("\0")):
-            if not name.startswith(("metrics/", "plots/")) and name != "dvc.lock" and (ROOT / name).is_file():
+            made = name.startswith("plots/") or name in ("dvc.lock", "metrics/summary.json")
+            if not made and (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name)
         shutil.copy(ROOT / "presets/smoke.yaml", folder / "params.yaml")

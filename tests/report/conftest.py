@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from stages.report import style, summarize
+from stages.report import style, summarize, verdicts
 from stages.runtime.files import write_json
 from stages.runtime.images import save_arrays
 
@@ -107,7 +107,18 @@ def write_extras() -> None:
     save_arrays("data/prepared/orl.npz", **arrays, train_images=images(20, 8))
     write_json("results/networks/generation.json", [{"name": "generator", "parameters": 12345, "printed": "Linear(1, 2)"}])
     write_json(".timings/report.summarize.json", {"stage": "report.summarize", "seconds": 1.5, "peak_bytes": 10**8})
-    Path("metrics/ablation.csv").write_text("method,accuracy\nsource_only,0.5\ndann,0.6\n")
+    verdicts.write(ablation())
+
+
+def ablation(**changed) -> list[verdicts.Reading]:
+    """A claim's two settings, as `make ablation` writes them; both lines have the changes."""
+    words = {"name": "mixing", "claim": "Mixing styles helps", "better": "lower", "verdict": "confirmed", "commit": "abcdef1"}
+    words["figure"] = "stylegan2.clean.efficientnet_lite0.fd"
+    found = []
+    for setting, chance, mean in (("without", 0.0, 93.5), ("with", 0.5, 81.25)):
+        words |= {"setting": setting, "overrides": f"stylegan2.train.style_mixing={chance}", "mean": mean, "std": 1.5, "n": 3}
+        found.append(verdicts.Reading(**words | {"experiment": f"mixing-{setting}-01234567"} | changed))
+    return found
 
 
 def write_neighbours() -> None:

@@ -25,6 +25,7 @@ WITHOUT_TORCH = {
     # What users type: torch comes when there is something to compute.
     "generation.sample": set(),
     "adaptation.predict": set(),
+    "report.ablation": set(),
 }
 WITH_TORCH = {
     "adaptation.describe": set(),
@@ -47,7 +48,7 @@ WITH_TORCH = {
 
 def test_every_stage_is_listed_here():
     commands = re.findall(r"python -m stages\.([\w.]+)", (ROOT / "dvc.yaml").read_text())
-    typed = {"runtime.params", "generation.sample", "adaptation.predict"}
+    typed = {"runtime.params", "generation.sample", "adaptation.predict", "report.ablation"}
     assert {*commands, *typed} == {*WITHOUT_TORCH, *WITH_TORCH}
 
 

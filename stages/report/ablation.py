@@ -1,0 +1,254 @@
+"""Put the claims of ablation.yaml to the test: run their settings as DVC experiments, and write metrics/ablation.csv.
+
+A setting is one experiment of `dvc exp run --queue`, however many claims share it, and is not run again while its params and
+the code stay the same. DVC's cache serves whatever a setting does not change. The environment's ONLY names claims, with spaces
+between (all, where it is empty), and JOBS how many experiments run at a time (1). `make ablation` does it.
+
+    ONLY="NAME NAME" JOBS=2 python -m stages.report.ablation
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.report import claims, experiments, verdicts
+from stages.report.claims import Claim, Setting
+from stages.report.verdicts import Reading
+from stages.runtime import interruption, repro
+from stages.runtime.errors import UserError
+from stages.runtime.stage import run
+
+FILE = "ablation.yaml"
+# The stage that an experiment ends with: it writes the figures, and needs neither page nor cards.
+TARGET = "summarize"
+# What an experiment's figures come from, besides its params; the report's words change none.
+CODE = ("dvc.yaml", "stages/data", "stages/generation", "stages/adaptation", "stages/evaluation", "stages/runtime")
+QUEUED, RUNNING, FAILED = "Queued", "Running", "Failed"
+SECONDS_BETWEEN_LOOKS, SECONDS_TO_ANSWER, SECONDS_BETWEEN_QUESTIONS = 2, 60, 300
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run of the pipeline under DVC's name for it, which ends in `claims.identity`."""
+
+    name: str
+    overrides: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        return key_of(self.name)
+
+
+def main() -> None:
+    known = claims.read(FILE)
+    asked = claims.chosen(known, os.environ.get("ONLY", ""))
+    jobs = wanted_jobs()
+    check_workspace()
+    plan = planned(asked)
+    failed: dict[str, str] = {}
+    try:
+        failed = bring(list(dict.fromkeys(plan.values())), jobs)
+    finally:
+        verdicts.write(table(known, plan, verdicts.read()))
+    if failed:
+        told = "; ".join(f"{name} ({why})" for name, why in failed.items())
+        raise UserError(f"failed: {told}. `dvc queue logs NAME` says more; all others are in {verdicts.PATH}")
+    print(f"The verdicts are in {verdicts.PATH}; `dvc repro` puts them into plots/summary.md and on the page.")
+
+
+def wanted_jobs() -> int:
+    """The environment's JOBS, 1 where it has none; UserError for a bad one."""
+    jobs = os.environ.get("JOBS") or "1"
+    if not jobs.isascii() or not jobs.isdigit() or not 1 <= int(jobs) <= 1024:
+        raise UserError(f"JOBS is {jobs[:60]!r}; must be a number of experiments to run at a time, from 1 on")
+    return int(jobs)
+
+
+def check_workspace() -> None:
+    """UserError where the experiments would stand on something that no commit has, or find stages to run that aren't theirs."""
+    if not experiments.git("rev-parse", "--verify", "--quiet", "HEAD"):
+        raise UserError("experiments need a git repository with a commit: `git add -A && git commit` first")
+    changed = experiments.git("status", "--porcelain", "--", *CODE, "params.yaml").decode().splitlines()
+    if changed:
+        raise UserError(f"{changed[0][3:]} differs from the last commit, on which the experiments stand: commit it first")
+    outdated = [name for name in json.loads(repro.ask("status", "--json", "--with-deps", TARGET)) if name != TARGET]
+    if outdated:
+        raise UserError(f"{outdated[0]} is not up to date, and every experiment would run it anew: run `dvc repro` first")
+
+
+def planned(asked: Iterable[Claim]) -> dict[Setting, Experiment]:
+    """The experiment of each setting, the same for the same params; UserError names the setting whose override is wrong."""
+    code = experiments.git("rev-parse", *(f"HEAD:{path}" for path in CODE)).decode()
+    present = experiments.figures(None)
+    found: dict[Setting, Experiment] = {}
+    by_key: dict[str, Experiment] = {}
+    for setting in (setting for claim in asked for setting in claim.settings):
+        try:
+            settings = claims.effective(setting.overrides)
+            claims.check_figure(setting.figure, settings, present)
+        except UserError as error:
+            raise UserError(f"{FILE}: {setting.claim}, {setting.name}: {error}") from None
+        key = claims.identity(settings, code)
+        found[setting] = by_key.setdefault(key, Experiment(f"{setting.claim}-{setting.name}-{key}", setting.overrides))
+    return found
+
+
+def key_of(name: str) -> str:
+    """The part of an experiment's name that tells params and code, which stays when a claim gets another name."""
+    return name.rpartition("-")[2]
+
+
+def finished() -> dict[str, tuple[str, str]]:
+    """Name and commit of every experiment that has come to its end, by its key."""
+    return {key_of(name): (name, commit) for name, commit in experiments.known()}
+
+
+# ---- Running --------------------------------------------------------------------------------------------------------------
+
+
+def bring(wanted: list[Experiment], jobs: int) -> dict[str, str]:
+    """Run what is missing, `jobs` at a time; returns why each of those failed that did. Ctrl-C stops what runs."""
+    done = finished()
+    missing = [experiment for experiment in wanted if experiment.key not in done]
+    interruption.say(f"{len(wanted)} experiments, {len(wanted) - len(missing)} of them there")
+    if not missing:
+        return {}
+    queue = Queue()
+    try:
+        queue.put(missing)
+        queue.start(jobs)
+        for state in queue.watch(missing):
+            interruption.say(state)
+    except KeyboardInterrupt as error:
+        queue.withdraw(missing)
+        error.args = ("stopped: the same command goes on from here",)
+        raise
+    done = finished()
+    return {experiment.name: queue.why(experiment) for experiment in missing if experiment.key not in done}
+
+
+class Queue:
+    """DVC's queue of experiments, in which those of others may stand as well."""
+
+    def __init__(self) -> None:
+        # Here, since it takes a second.
+        from dvc.repo import Repo
+
+        self.queue = Repo().experiments.celery_queue
+
+    def states(self) -> dict[str, tuple[str, str]]:
+        """Name and state of all in the queue, by key."""
+        return {key_of(task["name"]): (task["name"], task["status"]) for task in self.queue.status() if task["name"]}
+
+    def put(self, missing: Iterable[Experiment]) -> None:
+        """Queue what neither waits nor runs; what has failed, or lost its worker, is queued anew."""
+        states = self.states()
+        if any(state == RUNNING for _, state in states.values()) and not self.queue.worker_status():
+            lost = [name for name, state in states.values() if state == RUNNING]
+            repro.ask("queue", "kill", "--force", *lost)
+            states = self.states()
+        for experiment in missing:
+            name, state = states.get(experiment.key, (experiment.name, None))
+            if state not in (QUEUED, RUNNING):
+                if state:
+                    repro.ask("queue", "remove", name)
+                words = [word for override in experiment.overrides for word in ("-S", override)]
+                repro.ask("exp", "run", "--queue", "--name", experiment.name, *words, TARGET)
+                interruption.say(f"queued {experiment.name}")
+
+    def start(self, jobs: int) -> None:
+        """Start workers, each with its own GPU or part of the cores; they end by themselves once the queue is empty."""
+        gpus = repro.visible_gpus()
+        # No pipes: a worker would hold them open for as long as it lives.
+        nowhere = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        for slot in range(jobs):
+            # Trainings that are stopped go on in the next experiment of the same, whose folder is another.
+            variables = {"RESUME_DIR": str(Path(".resume").resolve())} | repro.environment(slot, jobs, gpus)
+            path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+            command = [*repro.DVC, "queue", "start", "--jobs", str(slot + 1)]
+            if subprocess.run(command, env=variables | {"PATH": path}, **nowhere).returncode:
+                raise UserError("`dvc queue start` fails: run it by hand to see why")
+            # The next one that is started must not take this one for missing.
+            self.answered_by(slot + 1)
+
+    def answered_by(self, count: int) -> bool:
+        """Whether so many workers answer within a minute."""
+        until = time.monotonic() + SECONDS_TO_ANSWER
+        while len(self.queue.worker_status()) < count:
+            if time.monotonic() > until:
+                return False
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        return True
+
+    def watch(self, missing: list[Experiment]) -> Iterator[str]:
+        """A line for every experiment that ends, until none of them waits or runs; UserError where no worker is left."""
+        began = asked = time.monotonic()
+        alive = True
+        ended: list[Experiment] = []
+        while True:
+            states = self.states()
+            going = [one for one in missing if states.get(one.key, ("", ""))[1] in (QUEUED, RUNNING)]
+            for experiment in [one for one in missing if one not in going and one not in ended]:
+                ended.append(experiment)
+                left = (time.monotonic() - began) / len(ended) * (len(missing) - len(ended))
+                how = "failed" if states.get(experiment.key, ("", ""))[1] == FAILED else "done"
+                yield f"{len(ended)} of {len(missing)}: {experiment.name} {how}; about {left / 60:.0f} min left"
+            if not going:
+                return
+            if not alive:
+                raise UserError("the workers of DVC's queue have ended before their work: the same command starts others")
+            if time.monotonic() > asked + SECONDS_BETWEEN_QUESTIONS:
+                alive, asked = self.answered_by(1), time.monotonic()
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def withdraw(self, missing: list[Experiment]) -> None:
+        """Stop those that run, which save where they are, and take those that wait out of the queue."""
+        states = self.states()
+        found = [states[experiment.key] for experiment in missing if experiment.key in states]
+        for verb, of in ((("queue", "remove"), QUEUED), (("queue", "kill", "--force"), RUNNING)):
+            names = [name for name, state in found if state == of]
+            if names:
+                repro.ask(*verb, *names)
+
+    def why(self, experiment: Experiment) -> str:
+        """The last that an experiment said which has no result."""
+        try:
+            return repro.told(repro.ask("queue", "logs", experiment.name))
+        except UserError as error:
+            return str(error)
+
+
+# ---- Gathering ------------------------------------------------------------------------------------------------------------
+
+
+def table(known: list[Claim], plan: dict[Setting, Experiment], before: list[Reading]) -> list[Reading]:
+    """The lines of all claims: of those in the plan what the experiments gave, of the others what the table had before."""
+    done = finished()
+    rows: list[Reading] = []
+    for claim in known:
+        found = {setting: done[plan[setting].key] for setting in claim.settings if setting in plan and plan[setting].key in done}
+        old = [reading for reading in before if reading.name == claim.name]
+        rows += readings(claim, found) if found else old
+    return rows
+
+
+def readings(claim: Claim, found: dict[Setting, tuple[str, str]]) -> Iterator[Reading]:
+    """A line for each setting of the claim whose experiment, by name and commit, is there."""
+    figures = {setting: experiments.figures(commit).get(setting.figure) for setting, (_, commit) in found.items()}
+    verdict = verdicts.verdict([figures.get(setting) for setting in claim.settings], claim.better)
+    for setting, (name, commit) in found.items():
+        figure = figures[setting]
+        if figure:
+            base = experiments.git("rev-parse", "--short=7", f"{commit}~1").decode().strip()
+            overrides = " ".join(setting.overrides)
+            of_setting = (claim.name, claim.words, setting.name, overrides, setting.figure, claim.better)
+            yield Reading(*of_setting, figure["mean"], figure["std"], figure["n"], verdict, base, name)
+
+
+if __name__ == "__main__":
+    run(main, timed=False)

@@ -1,0 +1,103 @@
+"""metrics/ablation.csv: every figure that a claim was judged by, and whether it holds."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import groupby, pairwise
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+from stages.runtime.errors import UserError
+from stages.runtime.files import replacing
+
+PATH = Path("metrics/ablation.csv")
+CONFIRMED, REFUTED, OPEN = "confirmed", "refuted", "open"
+# Standard errors by which two settings must differ.
+ERRORS = 2
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One line of the table: a setting of a claim, its figure over n seeds, and the claim's verdict.
+
+    `experiment` is DVC's name of the run, which ends in a hash of all its params and of the code; `commit` has the code and the
+    params.yaml that `overrides` change. std and n are None where there are no seeds to count.
+    """
+
+    name: str
+    claim: str
+    setting: str
+    overrides: str
+    figure: str
+    better: str
+    mean: float
+    std: float | None
+    n: int | None
+    verdict: str
+    commit: str
+    experiment: str
+
+    @property
+    def value(self) -> str:
+        """The figure in words, accuracies in percent."""
+        percent = self.figure.endswith("accuracy")
+        numbers = [self.mean] if self.std is None else [self.mean, self.std]
+        text = " ± ".join(f"{100 * number if percent else number:.2f}" for number in numbers)
+        return f"{text}{' %' if percent else ''}" + (f" (n = {self.n})" if self.n else "")
+
+
+COLUMNS = [field.name for field in fields(Reading)]
+
+
+def verdict(figures: Sequence[dict[str, Any] | None], better: str) -> str:
+    """Whether figures get better from each to the next; None is one that is not known.
+
+    Confirmed if each difference exceeds two standard errors of it, sqrt(std_1^2 / n_1 + std_2^2 / n_2), refuted if one does in
+    the other direction, else open, as where there are fewer than two seeds.
+    """
+    directions = [direction(before, after) * (1 if better == "higher" else -1) for before, after in pairwise(figures)]
+    if min(directions) < 0:
+        return REFUTED
+    return CONFIRMED if min(directions) > 0 else OPEN
+
+
+def direction(before: dict[str, Any] | None, after: dict[str, Any] | None) -> int:
+    """1 where the second figure is higher than the first beyond the spread, -1 where it is lower, 0 where that can't be told."""
+    if not before or not after or not before["n"] or not after["n"] or min(before["n"], after["n"]) < 2:
+        return 0
+    difference = after["mean"] - before["mean"]
+    error = sqrt(sum(figure["std"] ** 2 / figure["n"] for figure in (before, after)))
+    return (difference > 0) - (difference < 0) if abs(difference) > ERRORS * error else 0
+
+
+def read(path: str | Path = PATH) -> list[Reading]:
+    """The table's lines, none where there is no table; UserError where it is not one that `write` has written."""
+    if not Path(path).is_file():
+        return []
+    try:
+        with Path(path).open(encoding="utf-8", newline="") as file:
+            head, *lines = csv.reader(file)
+        if head != COLUMNS:
+            raise ValueError(f"columns {', '.join(head)}")
+        return [_reading(dict(zip(COLUMNS, line, strict=True))) for line in lines]
+    except ValueError as error:
+        raise UserError(f"{path} is not what `make ablation` writes ({error}): `git checkout {path}` brings it back") from None
+
+
+def _reading(cells: dict[str, str]) -> Reading:
+    std, n = (kind(cells[name]) if cells[name] else None for kind, name in ((float, "std"), (int, "n")))
+    return Reading(**cells | {"mean": float(cells["mean"]), "std": std, "n": n})
+
+
+def write(readings: Iterable[Reading], path: str | Path = PATH) -> None:
+    """Write the table, with its head alone where there are no readings."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(map(asdict, readings))
+
+
+def by_claim(readings: Iterable[Reading]) -> list[list[Reading]]:
+    """The lines of each claim, in the table's order."""
+    return [list(group) for _, group in groupby(readings, lambda reading: reading.name)]

@@ -1,0 +1,195 @@
+"""Experiments of the ablation: which are run, in what state they are, and the table of what they gave."""
+
+import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from stages.report import ablation, experiments, verdicts
+from stages.report.ablation import Experiment, Queue
+from stages.report.claims import Claim, Setting
+from stages.runtime import repro
+from stages.runtime.errors import UserError
+from tests.report import conftest
+
+FIGURE = "acgan.judge_accuracy"
+OVERRIDES = {"without": "acgan.train.lr_decay=0", "with": "acgan.train.lr_decay=1"}
+SETTINGS = tuple(Setting("decay", name, (override,), FIGURE) for name, override in OVERRIDES.items())
+CLAIM = Claim("decay", "Decay helps", "higher", SETTINGS)
+PLAN = {setting: Experiment(f"old-{setting.name}-0000000{n}", setting.overrides) for n, setting in enumerate(SETTINGS)}
+FIRST, SECOND = PLAN.values()
+
+
+def git(*words: str) -> str:
+    command = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org", *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def repository(study):
+    """The study under git, with one commit."""
+    git("init", "-q")
+    git("add", "params.yaml", "metrics/summary.json")
+    git("commit", "-qm", "base")
+    return study
+
+
+def finish(experiment: Experiment, mean: float) -> None:
+    """Keep an experiment's figures as DVC does: a commit on the present one."""
+    summary = json.loads(Path("metrics/summary.json").read_text())
+    summary["acgan"]["judge_accuracy"] = {"mean": mean, "std": 0.01, "n": 2}
+    Path("metrics/summary.json").write_text(json.dumps(summary))
+    git("commit", "-qam", "experiment")
+    git("update-ref", f"refs/exps/ab/cdef/{experiment.name}", git("rev-parse", "HEAD"))
+    git("reset", "-q", "--hard", "HEAD~1")
+
+
+def test_the_table_has_a_line_for_every_reading_with_commit_and_experiment(repository):
+    finish(FIRST, 0.5)
+    finish(SECOND, 0.75)
+    without, with_ = ablation.table([CLAIM], PLAN, [])
+    assert (without.setting, without.mean, without.std, without.n) == ("without", 0.5, 0.01, 2)
+    assert (with_.setting, with_.mean, with_.overrides) == ("with", 0.75, "acgan.train.lr_decay=1")
+    for reading, experiment in ((without, FIRST), (with_, SECOND)):
+        assert (reading.claim, reading.verdict, reading.figure) == ("Decay helps", "confirmed", FIGURE)
+        assert reading.experiment == experiment.name
+        assert git("rev-parse", "HEAD").startswith(reading.commit) and len(reading.commit) == 7
+
+
+def test_an_experiment_is_known_by_its_key_alone(repository):
+    finish(Experiment(f"another-name-{FIRST.key}", ()), 0.5)
+    [reading] = ablation.table([CLAIM], PLAN, [])
+    assert (reading.setting, reading.experiment) == ("without", f"another-name-{FIRST.key}")
+
+
+def test_a_claim_with_a_missing_experiment_is_open(repository):
+    finish(SECOND, 0.75)
+    [reading] = ablation.table([CLAIM], PLAN, [])
+    assert (reading.setting, reading.verdict) == ("with", "open")
+
+
+def test_lines_of_claims_that_were_not_asked_for_stay_while_the_file_has_them(repository):
+    finish(FIRST, 0.5)
+    before = [*conftest.ablation(name="decay"), *conftest.ablation(name="other"), *conftest.ablation(name="gone")]
+    other = Claim("other", "Other", "higher", ())
+    found = ablation.table([other, CLAIM], PLAN, before)
+    assert found[:2] == conftest.ablation(name="other")
+    assert [reading.experiment for reading in found[2:]] == [FIRST.name]
+
+
+def queued(*states: tuple[Experiment, str]) -> list[dict]:
+    return [{"name": experiment.name, "status": state} for experiment, state in states]
+
+
+@pytest.fixture
+def queue(monkeypatch):
+    """A queue in which DVC says the `looks` one after the other, the last one for ever; what it is asked to do is in `asked`."""
+    queue = Queue.__new__(Queue)
+    queue.looks, queue.asked, queue.workers = [[]], [], {"worker": []}
+
+    def look() -> list[dict]:
+        return queue.looks.pop(0) if len(queue.looks) > 1 else queue.looks[0]
+
+    queue.queue = SimpleNamespace(status=look, worker_status=lambda: queue.workers)
+    monkeypatch.setattr(repro, "ask", lambda *words: queue.asked.append(" ".join(words)) or "error: why")
+    for name in ("SECONDS_BETWEEN_LOOKS", "SECONDS_TO_ANSWER", "SECONDS_BETWEEN_QUESTIONS"):
+        monkeypatch.setattr(ablation, name, 0)
+    return queue
+
+
+def test_what_waits_or_runs_is_not_queued_again(queue):
+    queue.looks = [queued((FIRST, "Queued"), (SECOND, "Running"))]
+    queue.put([FIRST, SECOND])
+    assert queue.asked == []
+
+
+def test_what_has_failed_is_queued_anew_with_its_overrides(queue):
+    queue.looks = [queued((FIRST, "Failed"))]
+    queue.put([FIRST, SECOND])
+    first, second = (
+        f"exp run --queue --name {experiment.name} -S {experiment.overrides[0]} summarize" for experiment in (FIRST, SECOND)
+    )
+    assert queue.asked == [f"queue remove {FIRST.name}", first, second]
+
+
+def test_what_has_lost_its_worker_is_queued_anew(queue):
+    queue.workers = {}
+    queue.looks = [queued((FIRST, "Running")), queued((FIRST, "Failed"))]
+    queue.put([FIRST])
+    assert queue.asked[:2] == [f"queue kill --force {FIRST.name}", f"queue remove {FIRST.name}"] and len(queue.asked) == 3
+
+
+def test_each_end_is_said_once_until_none_waits_or_runs(queue):
+    queue.looks = [
+        queued((FIRST, "Running"), (SECOND, "Queued")),
+        *[queued((FIRST, "Failed"), (SECOND, "Running"))] * 2,
+        queued((FIRST, "Failed"), (SECOND, "Success")),
+    ]
+    said = list(queue.watch([FIRST, SECOND]))
+    assert said == [f"1 of 2: {FIRST.name} failed; about 0 min left", f"2 of 2: {SECOND.name} done; about 0 min left"]
+
+
+def test_without_a_worker_waiting_ends(queue):
+    queue.looks, queue.workers = [queued((FIRST, "Queued"))], {}
+    with pytest.raises(UserError, match="workers of DVC's queue have ended"):
+        list(queue.watch([FIRST]))
+
+
+def test_what_is_withdrawn_neither_waits_nor_runs(queue):
+    queue.looks = [queued((FIRST, "Running"), (SECOND, "Queued"), (Experiment("mine-00000009", ()), "Queued"))]
+    queue.withdraw([FIRST, SECOND])
+    assert queue.asked == [f"queue remove {SECOND.name}", f"queue kill --force {FIRST.name}"]
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "two", "1.5", "٣", "9999"])
+def test_a_wrong_number_of_jobs_is_refused(monkeypatch, jobs):
+    monkeypatch.setenv("JOBS", jobs)
+    with pytest.raises(UserError, match="JOBS is"):
+        ablation.wanted_jobs()
+
+
+def test_a_wrong_setting_is_named_before_anything_runs(repository, monkeypatch):
+    monkeypatch.setattr(experiments, "git", lambda *words: b"")
+    wrong = Setting("decay", "with", ("acgan.train.lr_decay=2.0",), FIGURE)
+    with pytest.raises(UserError, match=r"ablation.yaml: decay, with: acgan.train.lr_decay: is 2.0; must be at most 1"):
+        ablation.planned([Claim("decay", "Decay helps", "higher", (SETTINGS[0], wrong))])
+
+
+def test_settings_of_the_same_params_are_one_experiment(repository):
+    seeds = "acgan.seeds=[0,1]"
+    given = {"acgan.train.lr_decay": yaml.safe_load(Path("params.yaml").read_text())["acgan"]["train"]["lr_decay"]}
+    same = Setting("a", "x", (seeds, f"acgan.train.lr_decay={given['acgan.train.lr_decay']}"), FIGURE)
+    again, other = Setting("b", "y", (seeds,), FIGURE), Setting("b", "z", (), "acgan.judge_accuracy")
+    [changed] = [Setting("b", "w", ("acgan.train.ema_decay=0.5",), FIGURE)]
+    plan = ablation.planned([Claim("a", "", "higher", (same, again)), Claim("b", "", "higher", (other, changed))])
+    assert plan[same] == plan[again] and plan[same].name.startswith("a-x-")
+    assert plan[other] != plan[changed] != plan[same]
+
+
+@pytest.mark.parametrize("state", ["no repository", "no commit", "changed params"])
+def test_a_workspace_that_no_commit_has_is_refused(study, monkeypatch, state):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(study.parent))
+    if state != "no repository":
+        git("init", "-q")
+        git("add", "params.yaml")
+    if state == "changed params":
+        git("commit", "-qm", "base")
+        Path("params.yaml").write_text(Path("params.yaml").read_text() + "# changed\n")
+    with pytest.raises(UserError, match="params.yaml differs" if state == "changed params" else "need a git repository"):
+        ablation.check_workspace()
+
+
+def test_the_pipeline_must_be_up_to_date(repository, monkeypatch):
+    monkeypatch.setattr(repro, "ask", lambda *words: json.dumps({"summarize": [], "train_judge": []}))
+    with pytest.raises(UserError, match="train_judge is not up to date, .* run `dvc repro` first"):
+        ablation.check_workspace()
+    monkeypatch.setattr(repro, "ask", lambda *words: json.dumps({"summarize": []}))
+    ablation.check_workspace()
+
+
+def test_the_columns_are_those_of_the_committed_table():
+    committed = (conftest.ROOT / verdicts.PATH).read_text().splitlines()[0]
+    assert committed.split(",") == verdicts.COLUMNS
