@@ -1,0 +1,55 @@
+"""The presets `best` and `best_packaged` are the presets that they come from, done better: the same study, more of it."""
+
+from pathlib import Path
+
+import pytest
+
+from stages.runtime import params, schema
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def preset(name: str) -> schema.Params:
+    return params.load(ROOT / f"presets/{name}.yaml")
+
+
+@pytest.mark.parametrize(("name", "base"), [("best", "paper"), ("best_packaged", "laptop")])
+def test_data_pairs_networks_and_measures_are_those_of_the_preset_that_it_comes_from(name, base):
+    ours, theirs = preset(name), preset(base)
+    assert ours.data == theirs.data and ours.evaluation == theirs.evaluation
+    assert ours.stylegan2.network.capacity == theirs.stylegan2.network.capacity
+    assert ours.stylegan2.network.attention_layers == theirs.stylegan2.network.attention_layers == [1]
+    sides = [{pair: (of.source, of.target) for pair, of in one.adaptation.pairs.items()} for one in (ours, theirs)]
+    assert sides[0] == sides[1] and len(sides[0]) == 3
+
+
+@pytest.mark.parametrize(("name", "base"), [("best", "paper"), ("best_packaged", "laptop")])
+def test_no_training_is_shorter_and_adaptation_has_three_seeds_and_every_method(name, base):
+    ours, theirs = preset(name), preset(base)
+    for part in ("stylegan2", "acgan"):
+        assert getattr(ours, part).train.steps > getattr(theirs, part).train.steps
+    adaptation = ours.adaptation
+    assert adaptation.methods == ["source_only", "dann", "dsn", "mean_teacher"] and len(adaptation.seeds) == 3
+    for method in (*adaptation.methods, "target_only"):
+        assert getattr(adaptation, method).steps >= getattr(theirs.adaptation, method).steps
+
+
+@pytest.mark.parametrize("name", ["best", "best_packaged"])
+def test_the_study_s_slips_are_not_in_them(name):
+    ours = preset(name)
+    assert (ours.stylegan2.train.loss, ours.stylegan2.train.penalty) == ("non_saturating", "r1")
+    assert ours.stylegan2.train.ema != "report" and "flip" in ours.stylegan2.train.augment
+    assert (ours.acgan.train.objective, ours.acgan.train.batch_norm_eps) == ("logits", 1e-5)
+    assert (ours.acgan.sample.batch_norm, ours.acgan.sample.form) == ("eval", "clean")
+    # Lambda rises over the whole training.
+    assert ours.adaptation.dann.steps == ours.adaptation.dann.lambda_steps
+    assert ours.adaptation.dsn.steps == ours.adaptation.dsn.lambda_steps
+
+
+def test_mean_teacher_has_its_publication_s_settings_and_budget():
+    adaptation = preset("best").adaptation
+    assert (adaptation.common.batch_size, adaptation.common.lr) == (256, 1e-3)
+    assert adaptation.mean_teacher.model_dump() == {
+        **{"steps": 70_000, "width": 128, "ema_decay": 0.99, "confidence": 0.968, "consistency_weight": 3.0},
+        **{"balance_weight": 0.005, "intensity": True, "lr_decay": 0.0},
+    }
