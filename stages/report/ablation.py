@@ -196,8 +196,9 @@ class Queue:
             for experiment in [one for one in missing if one not in going and one not in ended]:
                 ended.append(experiment)
                 left = (time.monotonic() - began) / len(ended) * (len(missing) - len(ended))
-                how = "failed" if states.get(experiment.key, ("", ""))[1] == FAILED else "done"
-                yield f"{len(ended)} of {len(missing)}: {experiment.name} {how}; about {left / 60:.0f} min left"
+                failed = states.get(experiment.key, ("", ""))[1] == FAILED
+                how = "failed" if failed else f"done; about {left / 60:.0f} min left"
+                yield f"{len(ended)} of {len(missing)}: {experiment.name} {how}"
             if not going:
                 return
             if not alive:

@@ -10,6 +10,7 @@ import dvc.rwlock
 import pytest
 import yaml
 
+from stages.report import claims
 from stages.runtime import params
 from stages.runtime.stage import parser_of
 from tests.pipeline.clone import ROOT
@@ -53,6 +54,8 @@ def test_commands_name_what_there_is(page):
     assert set(re.findall(r"(?:\brepro|-s|-f) '?([\w-]+@[\w-]+)", said)) <= stages
     for preset in re.findall(r"presets/(\w+)\.yaml", said):
         assert (ROOT / f"presets/{preset}.yaml").is_file()
+    for names in re.findall(r'ONLY="([^"]*)"', said):
+        assert claims.chosen(claims.read(ROOT / "ablation.yaml"), names)
     for key, value in re.findall(r"-S ([\w.]+)=([^\s,]+)", said):
         assert isinstance(params.read(key, path=ROOT / "params.yaml")[0], type(yaml.safe_load(value)))
 

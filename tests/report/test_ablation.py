@@ -129,7 +129,7 @@ def test_each_end_is_said_once_until_none_waits_or_runs(queue):
         queued((FIRST, "Failed"), (SECOND, "Success")),
     ]
     said = list(queue.watch([FIRST, SECOND]))
-    assert said == [f"1 of 2: {FIRST.name} failed; about 0 min left", f"2 of 2: {SECOND.name} done; about 0 min left"]
+    assert said == [f"1 of 2: {FIRST.name} failed", f"2 of 2: {SECOND.name} done; about 0 min left"]
 
 
 def test_without_a_worker_waiting_ends(queue):
