@@ -3,7 +3,7 @@
 Reads samples/stylegan2-SEED.npz, data/prepared/DATASET.npz and the extractor's weights in data/raw/EXTRACTOR. Writes
 results/stylegan2-SEED/neighbours.json: `train`, the indices of the nearest training images of each of the first SAMPLES clean
 samples, nearest first, `distance`, their Euclidean distances, and `novelty`: how far a sample is from its nearest training image
-compared with a test image, the median of both. 0 is a copy, 1 as new as real images that training has not seen.
+compared with a test image, the median of both. 0 is a copy, 1 as new as real images, more unlike any of them.
 
     python -m stages.evaluation.neighbours 0 efficientnet_lite0
 """
@@ -23,7 +23,7 @@ from stages.runtime.stage import run
 
 SAMPLES, NEAREST = 8, 3
 # Samples and test images, each as far as there are, behind the novelty: enough for medians good to a few percent.
-MEASURED = 500
+MEASURED = 200
 
 
 def main(

@@ -86,7 +86,7 @@ the samples' place: for a Fréchet distance the floor, and for precision and rec
 a score that of the test images; for the judge its accuracy on real test digits. Within a class, generated digits are compared
 with real ones of their class, and the figure is the mean over the classes. The report protocol is the study's: samples truncated
 and saved as JPEG; the clean one saves without loss.
-Novelty is how far samples are from the nearest training image, compared with test images: 0 is a copy, 1 as new as those.
+Novelty is how far samples are from their nearest training image, compared with test images: 0 is a copy, 1 as new as those.
 
 The study's figure stands beside ours where data set (official, or your own of that name, whole), network, measure and protocol
 (images, psi) are the same. Packaged data sets are stand-ins, mnistm too: figures on them can't be compared with the study's. Nor
