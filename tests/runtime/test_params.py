@@ -103,8 +103,8 @@ def test_the_default_is_the_laptop_preset():
             {"stylegan2__train__augment": ["flop"]},
             "stylegan2.train.augment.0: is 'flop'; did you mean 'flip'? (flip, translation, ",
         ),
-        ({"acgan__train__fit": "pad"}, "acgan: train.fit pad goes with sample.form crop"),
-        ({"acgan__sample__form": "crop"}, "acgan: train.fit resize goes with sample.form clean or report"),
+        ({"acgan__train__fit": "resize"}, "acgan: train.fit resize goes with sample.form clean or report"),
+        ({"acgan__sample__form": "clean"}, "acgan: train.fit pad goes with sample.form crop"),
         ({"acgan__train__augment": ["flip"]}, "acgan.train.augment.0: is 'flip', which is not known (translation, brightness, "),
         ({"adaptation__methods": ["dann", "dann"]}, "adaptation.methods: names dann twice"),
         (
