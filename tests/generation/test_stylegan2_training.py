@@ -1,67 +1,17 @@
-"""Training and sampling StyleGAN2: every form runs, averages and regularises when it should, resumes exactly, and samples."""
+"""Training StyleGAN2: every form runs, augments and regularises when it should, and resumes exactly."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from stages.generation import sample_stylegan2, train_stylegan2
-from stages.generation.average import ema_weight
+from stages.generation import train_stylegan2
 from stages.generation.train_stylegan2 import Training, image_size, part_of_batch
-from stages.runtime import parallel, params, schema, training
+from stages.runtime import parallel, training
 from stages.runtime.errors import UserError
-from stages.runtime.images import load_arrays, save_arrays
 from stages.runtime.resume import ResumeState
-from stages.runtime.weights import read_weights, save_weights
-
-NETWORK = schema.StyleGAN2Network(
-    latent_dim=16, capacity=2, fmap_max=16, attention_layers=[1], attention_heads=1, minibatch_stddev=0
-)
-SETTINGS = schema.StyleGAN2Train(
-    steps=6,
-    batch_size=4,
-    accumulation=1,
-    lr_generator=1e-3,
-    lr_discriminator=1e-3,
-    lr_decay=0.5,
-    beta1=0.5,
-    beta2=0.9,
-    loss="non_saturating",
-    penalty="r1",
-    penalty_weight=1.0,
-    penalty_interval=2,
-    penalty_scaled=False,
-    path_length_weight=1.0,
-    path_length_interval=2,
-    path_length_scaled=False,
-    path_length_start=3,
-    path_length_decay=0.9,
-    style_mixing=0.5,
-    ema="constant",
-    ema_decay=0.9,
-    ema_half_life=100,
-    ema_rampup=0.05,
-    augment=["translation", "brightness"],
-    ada_target=None,
-    ada_images=100,
-    precision="fp32",
-    snapshots=2,
-)
-HOW = schema.Training(resident_gb=1.0, compile=False, deterministic=False, sync_batch_norm=True)
-REPORT, CLEAN = schema.Sampling(count=7, psi=0.7), schema.Sampling(count=60, psi=1.0)
-SAMPLE = schema.StyleGAN2Sample(mean_style="sampled", mean_latents=20, report=REPORT, clean=CLEAN)
-
-
-def faces(n: int = 10, size: int = 16) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
-
-
-def build(seed: int = 0, group: int = 0, **changes: object) -> Training:
-    network = NETWORK.model_copy(update={"minibatch_stddev": group})
-    settings = schema.StyleGAN2Train(**SETTINGS.model_dump() | changes)
-    return Training(faces(), network, settings, HOW, seed, torch.device("cpu"))
+from tests.generation.tiny_stylegan2 import NETWORK, SETTINGS, build, faces
 
 
 def trained(model: Training, folder: Path, steps: int = 6) -> training.Trained:
@@ -207,64 +157,11 @@ def off(found: torch.Tensor, exact: torch.Tensor) -> float:
     return ((found - exact).norm() / exact.norm()).item()
 
 
-@pytest.mark.parametrize(
-    ("step", "weight"),
-    [
-        (1, None),
-        (2, 1.0),
-        (1002, 1.0),
-        (1010, None),
-        (24_002, 1.0),
-        (24_005, None),
-        (24_010, 0.005),
-        (25_002, None),
-        (25_010, 0.005),
-    ],
-)
-def test_the_reports_average_is_copied_first_and_moves_every_ten_steps_later(step: int, weight: float | None) -> None:
-    assert ema_weight(average("report", ema_decay=0.995), step) == (None if weight is None else pytest.approx(weight))
-
-
-def test_the_constant_average_moves_every_step_and_further_at_first() -> None:
-    use = average("constant", ema_decay=0.99)
-    assert ema_weight(use, 5000) == pytest.approx(0.01)
-    assert ema_weight(use, 1) > 0.9
-    assert all(ema_weight(use, step) >= ema_weight(use, step + 1) for step in range(1, 2000))
-
-
-@pytest.mark.parametrize("batch_size", [4, 16])
-def test_by_half_life_a_generators_share_halves_over_so_many_images(batch_size: int) -> None:
-    use = average("half_life", ema_half_life=160, ema_rampup=None, batch_size=batch_size)
-    shares = [1 - ema_weight(use, step) for step in range(1, 1 + 160 // batch_size)]
-    assert np.prod(shares) == pytest.approx(0.5) and len(set(shares)) == 1
-
-
-def test_the_half_life_is_at_most_the_ramp_ups_share_of_the_images_so_far() -> None:
-    """Half-life 160 images, 4 a step, ramp-up 0.1: of 400 images, after 100 steps, the share is 40, and 160 from step 400 on."""
-    use = average("half_life", ema_half_life=160, ema_rampup=0.1, batch_size=4)
-    assert 1 - ema_weight(use, 100) == pytest.approx(0.5 ** (4 / 40))
-    assert 1 - ema_weight(use, 399) < 1 - ema_weight(use, 400) == 1 - ema_weight(use, 4000) == pytest.approx(0.5 ** (4 / 160))
-    assert ema_weight(use, 1) > 0.99
-
-
-def average(form: str, **changes: object) -> schema.StyleGAN2Train:
-    return SETTINGS.model_copy(update={"ema": form, **changes})
-
-
 def test_a_step_uses_the_learning_rates_of_its_number() -> None:
     model = build(lr_generator=4e-3, lr_discriminator=8e-3)
     model.update(5)
     rates = [model.optimizers[name].param_groups[0]["lr"] for name in ("generator", "discriminator")]
     assert rates == pytest.approx([4e-3 * 2 / 3, 8e-3 * 2 / 3])
-
-
-def test_the_average_follows_its_formula() -> None:
-    model = build()
-    before = model.average.generator.constant.clone()
-    torch.nn.init.normal_(model.faces.generator.constant)
-    model._update_average(2000)
-    expected = 0.9 * before + 0.1 * model.faces.generator.constant
-    torch.testing.assert_close(model.average.generator.constant, expected)
 
 
 @pytest.mark.parametrize("form", ["non_saturating", "hinge_inverted"])
@@ -289,20 +186,6 @@ def test_real_and_generated_images_are_augmented_by_the_same_p(monkeypatch: pyte
     real, fake, fake_again = seen
     assert torch.equal(real, train_stylegan2.device.to_float(model.feed.at(1)[0], low=0.0))
     assert fake.shape == fake_again.shape == real.shape and fake_again.requires_grad and not fake.requires_grad
-
-
-def test_the_mean_style_is_the_moving_mean_of_the_first_slots_styles(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = build(accumulation=2)
-    seen = []
-    styles = model._styles
-    monkeypatch.setattr(model, "_styles", lambda: seen.append(styles()) or seen[-1])
-    expected = torch.zeros(16)
-    for step in (1, 2, 5000):
-        seen.clear()
-        model._update_generator(step)
-        assert len(seen) == 2
-        expected = expected.lerp(torch.cat(seen)[:, 0].mean(0).detach(), {1: 10 / 11, 2: 10 / 12, 5000: 0.002}[step])
-        torch.testing.assert_close(model.mean_style, expected)
 
 
 def test_processes_share_whole_groups_of_each_part_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,158 +235,3 @@ def test_an_attention_layer_beyond_the_network_is_refused() -> None:
     network = NETWORK.model_copy(update={"attention_layers": [4]})
     with pytest.raises(UserError, match="must not exceed 3 at 16x16"):
         image_size(faces(), network)
-
-
-@pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with prepared faces, in which both stages read the params above."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("RESUME_DIR", raising=False)
-    values = {
-        "stylegan2.dataset": "orl",
-        "stylegan2.network": NETWORK,
-        "stylegan2.train": SETTINGS,
-        "stylegan2.sample": SAMPLE,
-        "training": HOW,
-    }
-    monkeypatch.setattr(params, "read", lambda *keys: [values[key] for key in keys])
-    save_arrays("data/prepared/orl.npz", train_images=faces())
-    return tmp_path
-
-
-def test_the_stages_write_what_they_promise(stage: Path) -> None:
-    train_stylegan2.main(0)
-    sample_stylegan2.main(0)
-    steps, sheets = load_arrays("results/stylegan2-0/snapshots.npz", "steps", "images")
-    assert steps.tolist() == [3, 6]
-    assert steps.dtype == np.int64
-    assert sheets.shape == (2, 32, 16, 16, 3)
-    assert not np.array_equal(sheets[0], sheets[1])
-    assert (stage / "results/stylegan2-0/history.csv").exists()
-    assert not list((stage / ".resume").glob("*"))
-    names = ("report_images", "clean_images", "untrained_images")
-    report, clean, untrained = load_arrays("samples/stylegan2-0.npz", *names)
-    assert report.shape == (7, 16, 16, 3)
-    assert clean.shape == untrained.shape == (60, 16, 16, 3)
-    assert not np.array_equal(clean, untrained)
-
-
-def sampled(*arguments) -> np.ndarray:
-    parts = [*sample_stylegan2.sample(*arguments).parts]
-    assert max(map(len, parts)) <= sample_stylegan2.BATCH
-    return np.concatenate(parts)
-
-
-def samples(name: str) -> np.ndarray:
-    return load_arrays("samples/stylegan2-0.npz", f"{name}_images")[0]
-
-
-def test_sampling_uses_the_averaged_networks_and_repeats_to_the_byte(stage: Path) -> None:
-    train_stylegan2.main(0)
-    sample_stylegan2.main(0)
-    first = (stage / "samples/stylegan2-0.npz").read_bytes()
-    weights = read_weights("models/stylegan2-0/weights.safetensors")
-    model = build()
-    model.load_state_dict(weights)
-    expected = sampled(model.average, SAMPLE, CLEAN, 0)
-    assert np.array_equal(samples("clean"), expected)
-    assert not np.array_equal(sampled(model.faces, SAMPLE, CLEAN, 0), expected)
-    truncated = sampled(model.average, SAMPLE, REPORT, 0)
-    assert np.array_equal(samples("report"), sample_stylegan2.through_jpeg(truncated))
-    sample_stylegan2.main(0)
-    assert (stage / "samples/stylegan2-0.npz").read_bytes() == first
-
-
-def test_untrained_samples_come_from_the_networks_that_training_began_with(stage: Path) -> None:
-    train_stylegan2.main(0)
-    sample_stylegan2.main(0)
-    expected = sampled(build().faces, SAMPLE, CLEAN, 0)
-    assert np.array_equal(samples("untrained"), expected)
-
-
-@pytest.mark.parametrize(("few", "many"), [("report", "clean"), ("clean", "report")])
-def test_images_of_one_number_show_the_same_latent_in_both_protocols(few: str, many: str) -> None:
-    counts = {few: schema.Sampling(count=7, psi=1.0), many: schema.Sampling(count=60, psi=1.0)}
-    settings = schema.StyleGAN2Sample(mean_style="sampled", mean_latents=20, **counts)
-    model = build()
-    for name, parameter in model.faces.named_parameters():
-        if "noise" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
-    first, all_of_them = (sampled(model.faces, settings, counts[name], 0) for name in (few, many))
-    assert len(first) == 7 and len(all_of_them) == 60
-    assert np.array_equal(first, all_of_them[:7])
-
-
-def test_the_protocols_differ_by_truncation() -> None:
-    model = build()
-    report, clean = (sampled(model.faces, SAMPLE, protocol, 0) for protocol in (REPORT, CLEAN))
-    assert not np.array_equal(report, clean[:7])
-
-
-def test_an_image_goes_through_jpeg_as_pillow_saves_it_by_default(tmp_path: Path) -> None:
-    images = faces(3, 16)
-    through = sample_stylegan2.through_jpeg(images)
-    assert through.shape == images.shape and through.dtype == np.uint8
-    for image, decoded in zip(images, through, strict=True):
-        Image.fromarray(image).save(tmp_path / "face.jpg")
-        assert np.array_equal(decoded, np.asarray(Image.open(tmp_path / "face.jpg")))
-        Image.fromarray(image).save(tmp_path / "face.jpg", quality=75, subsampling="4:2:0")
-        assert np.array_equal(decoded, np.asarray(Image.open(tmp_path / "face.jpg")))
-        assert 5 < np.abs(decoded.astype(int) - image).mean() < 80
-
-
-def test_psi_of_zero_is_one_face_and_of_one_is_no_truncation() -> None:
-    model = build()
-    faces = model.faces
-    none = sampled(faces, SAMPLE, schema.Sampling(count=60, psi=0.0), 0)
-    assert (none == none[0]).all()
-    full = sampled(faces, SAMPLE, CLEAN, 0)
-    torch.manual_seed(0)
-    train_stylegan2.seeding.seed_step(0, "sample")
-    torch.randn(SAMPLE.mean_latents, 16)
-    latents = torch.randn(CLEAN.count, 16)[:50]
-    with torch.no_grad():
-        images = faces(latents, torch.rand(50, 16, 16))
-    assert np.abs(full[:50].astype(int) - (images.clamp(0, 1) * 255).round().permute(0, 2, 3, 1).numpy()).max() <= 1
-
-
-def test_the_tracked_mean_style_is_the_centre_of_truncation_and_changes_no_latent(
-    stage: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train_stylegan2.main(0)
-    model = build()
-    model.load_state_dict(read_weights("models/stylegan2-0/weights.safetensors"))
-    drawn = {}
-    for form in ("sampled", "tracked"):
-        settings = SAMPLE.model_copy(update={"mean_style": form, "report": REPORT.model_copy(update={"psi": 0.0})})
-        monkeypatch.setattr(params, "read", lambda *keys, settings=settings: [NETWORK, settings])
-        sample_stylegan2.main(0)
-        drawn[form] = {name: samples(name) for name in ("report", "clean", "untrained", "interpolation")}
-    for name in ("clean", "untrained"):
-        assert np.array_equal(drawn["tracked"][name], drawn["sampled"][name])
-    for name in ("report", "interpolation"):
-        assert not np.array_equal(drawn["tracked"][name], drawn["sampled"][name])
-    centre = sampled(model.average, SAMPLE, schema.Sampling(count=50, psi=0.0), 0, None, model.mean_style)
-    train_stylegan2.seeding.seed_step(0, "sample")
-    torch.randn(SAMPLE.mean_latents + CLEAN.count, 16)
-    with torch.no_grad():
-        images = model.average.generator(model.average.spread(model.mean_style.expand(50, -1)), torch.rand(50, 16, 16))
-    assert np.abs(centre - (images.clamp(0, 1) * 255).permute(0, 2, 3, 1).numpy()).max() <= 1
-
-
-def test_weights_without_a_tracked_mean_style_are_refused_only_where_it_is_wanted(stage: Path) -> None:
-    train_stylegan2.main(0)
-    path = Path("models/stylegan2-0/weights.safetensors")
-    save_weights(path, {name: tensor for name, tensor in read_weights(path).items() if name != "mean_style"})
-    sample_stylegan2.main(0)
-    assert sample_stylegan2.tracked_mean(path, SAMPLE) is None
-    with pytest.raises(UserError, match=r"holds no mean_style: train anew, or set stylegan2\.sample\.mean_style to sampled"):
-        sample_stylegan2.tracked_mean(path, SAMPLE.model_copy(update={"mean_style": "tracked"}))
-
-
-def test_weights_of_another_network_are_refused_in_one_line(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train_stylegan2.main(0)
-    wider = NETWORK.model_copy(update={"capacity": 4, "fmap_max": 32})
-    monkeypatch.setattr(params, "read", lambda *keys: [wider, SAMPLE])
-    with pytest.raises(UserError, match="another model"):
-        sample_stylegan2.main(0)
