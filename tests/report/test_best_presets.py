@@ -40,7 +40,7 @@ def test_the_study_s_slips_are_not_in_them(name):
     assert (ours.stylegan2.train.loss, ours.stylegan2.train.penalty) == ("non_saturating", "r1")
     assert ours.stylegan2.train.ema != "report" and "flip" in ours.stylegan2.train.augment
     assert (ours.acgan.train.objective, ours.acgan.train.batch_norm_eps) == ("logits", 1e-5)
-    assert (ours.acgan.sample.batch_norm, ours.acgan.sample.form) == ("eval", "clean")
+    assert (ours.acgan.sample.batch_norm, ours.acgan.sample.form) == ("eval", "crop")
     # Lambda rises over the whole training.
     assert ours.adaptation.dann.steps == ours.adaptation.dann.lambda_steps
     assert ours.adaptation.dsn.steps == ours.adaptation.dsn.lambda_steps
