@@ -13,13 +13,20 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.report import page, render
+from stages.report import page, render, verdicts
 from stages.report.results import Study
 from stages.report.timings import part_of, stage_names
 from stages.runtime import params
 from stages.runtime.errors import UserError
 from stages.runtime.files import write_json
-from tests.report.conftest import OWN_FOLDER, PAIR, summarise_with_a_blank_picture, write_extras, write_generation
+from tests.report.conftest import (
+    OWN_FOLDER,
+    PAIR,
+    ablation,
+    summarise_with_a_blank_picture,
+    write_extras,
+    write_generation,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 VOID = {"meta", "img", "link", "br", "input"}
@@ -100,6 +107,27 @@ def test_means_and_spreads_of_the_summary_are_shown(study):
     text = made().text
     for shown in ("59.0 ± 1.4", "86.0 ± 1.4 %", "51.0 ± 1.4 %", "210.0 ± 14", "97.0 %", "Seeds 0, 1"):
         assert shown in text
+
+
+def test_the_ablation_s_verdicts_stand_on_the_page_and_in_the_summary(study):
+    hostile = "<script>alert(1)</script> | [x](y)"
+    verdicts.write([*ablation(), *ablation(name="other", claim=hostile, verdict="open")])
+    summarise_with_a_blank_picture()
+    reader = made()
+    text = " ".join(reader.text.split())
+    first = (
+        "without stylegan2.train.style_mixing=0.0 stylegan2.clean.efficientnet_lite0.fd (lower is better) 93.50 ± 1.50 (n = 3)"
+    )
+    assert f"Mixing styles helps confirmed {first} abcdef1" in text
+    assert hostile in text and reader.tags.count("script") == made_without_ablation().tags.count("script")
+    summary = Path("plots/summary.md").read_text(encoding="utf-8")
+    assert summary.count("Mixing styles helps") == 1 and r"\<script\>" in summary and "81.25 ± 1.50 (n = 3)" in summary
+
+
+def made_without_ablation() -> Reader:
+    verdicts.write([])
+    assert "Ablation" not in (reader := made()).text
+    return reader
 
 
 def test_one_seed_is_said_to_be_one(study):
