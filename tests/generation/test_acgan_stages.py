@@ -30,6 +30,8 @@ TINY = {
     "objective": "logits",
     "ema_decay": 0.5,
     "fake_class_weight": 1.0,
+    "fit": "resize",
+    "augment": [],
 }
 
 
@@ -65,7 +67,7 @@ def place(tmp_path, monkeypatch):
     """An empty folder to run the stages in, with digits and tiny params."""
     content = yaml.safe_load((ROOT / "presets/laptop.yaml").read_text())
     content["acgan"]["train"] |= TINY
-    content["acgan"]["sample"] |= {"per_class": 4}
+    content["acgan"]["sample"] |= {"per_class": 4, "form": "clean"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     images, labels = digits()
     save_arrays(tmp_path / f"data/prepared/{content['acgan']['dataset']}.npz", train_images=images, train_labels=labels)
