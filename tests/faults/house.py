@@ -37,7 +37,7 @@ FEW_STEPS = {
 }
 FEW_IMAGES = {
     "stylegan2.sample": {"report": {"count": 8, "psi": 0.75}, "clean": {"count": 8, "psi": 1.0}},
-    "evaluation.metrics": {"splits": 2, "kid_subsets": 2, "kid_subset_size": 4},
+    "evaluation.metrics": {"neighbours": 2, "splits": 2, "kid_subsets": 2, "kid_subset_size": 4},
     "embedding": {"points": 10, "perplexity": 5.0},
 }
 UNSEEN = {".git", ".dvc", ".timings", ".resume", "__pycache__", "dvc.lock"}
