@@ -164,14 +164,14 @@ class Queue:
     def start(self, jobs: int) -> None:
         """Start workers, each with its own GPU or part of the cores; they end by themselves once the queue is empty."""
         gpus = repro.visible_gpus()
-        # No pipes: a worker would hold them open for as long as it lives.
-        nowhere = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         for slot in range(jobs):
             # Trainings that are stopped go on in the next experiment of the same, whose folder is another.
             variables = {"RESUME_DIR": str(Path(".resume").resolve())} | repro.environment(slot, jobs, gpus)
             path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
             command = [*repro.DVC, "queue", "start", "--jobs", str(slot + 1)]
-            if subprocess.run(command, env=variables | {"PATH": path}, **nowhere).returncode:
+            # No pipe for what it says: the worker would hold it open for as long as it lives.
+            nowhere = subprocess.DEVNULL
+            if subprocess.run(command, env=variables | {"PATH": path}, stdin=nowhere, stdout=nowhere, stderr=nowhere).returncode:
                 raise UserError("`dvc queue start` fails: run it by hand to see why")
             # The next one that is started must not take this one for missing.
             self.answered_by(slot + 1)
