@@ -233,3 +233,7 @@ def test_the_learning_rate_falls_at_the_end():
         update(model, step)
         rates.append(model.optimizers["adam"].param_groups[0]["lr"])
     assert rates == pytest.approx([0.001, 0.001, 0.0005])
+
+
+def test_the_balance_of_no_numbers_is_none_so_that_the_loop_can_say_that_training_diverged():
+    assert class_balance(torch.full((4, 10), torch.nan)).isnan()

@@ -195,9 +195,10 @@ def class_balance(probabilities: Tensor) -> Tensor:
 
     The binary cross-entropies of each class's mean probability with an equal share, summed over the classes.
     """
-    mean = parallel.total(probabilities.mean(dim=0)) / parallel.world()
-    equal = torch.full_like(mean, 1 / len(mean))
-    return F.binary_cross_entropy(mean.clamp(1e-6, 1 - 1e-6), equal, reduction="sum")
+    mean = (parallel.total(probabilities.mean(dim=0)) / parallel.world()).clamp(1e-6, 1 - 1e-6)
+    # Not PyTorch's function, which ends a diverging training, whose values are no numbers, by an error of its own.
+    equal = 1 / len(mean)
+    return -(equal * mean.log() + (1 - equal) * (1 - mean).log()).sum()
 
 
 def _convolved(channels: int, out: int, kernel: int = 3, padding: int = 1) -> list[nn.Module]:
