@@ -87,11 +87,22 @@ def test_a_failure_stops_only_what_needs_it_and_the_next_call_goes_on(folder):
     assert (folder / "after").read_text() == "strong\nin\n"
 
 
+def opened_once_read(fifo: Path, running: subprocess.Popen, seconds: float = 60) -> int:
+    """A descriptor to write to the pipe, as soon as a stage reads from it: a shell before it would let a signal pass."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            assert running.poll() is None and time.monotonic() < end
+            time.sleep(0.1)
+
+
 def test_an_interruption_ends_every_stage_and_the_next_call_goes_on(folder):
     (folder / "in").unlink()
     os.mkfifo(folder / "in.fifo")
     graph = yaml.safe_load((folder / "dvc.yaml").read_text())
-    graph["stages"]["weak"] = {"cmd": "touch begun; exec cat in.fifo > weak", "outs": ["weak"]}
+    graph["stages"]["weak"] = {"cmd": "exec cat in.fifo > weak", "outs": ["weak"]}
     (folder / "in").write_text("in\n")
     (folder / "dvc.yaml").write_text(yaml.safe_dump(graph))
     running = subprocess.Popen(
@@ -101,13 +112,12 @@ def test_an_interruption_ends_every_stage_and_the_next_call_goes_on(folder):
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
-    while not (folder / "begun").exists():
-        assert running.poll() is None and time.monotonic() < deadline
-        time.sleep(0.1)
+    # While it is open here, the stage that reads it waits for more.
+    pipe = opened_once_read(folder / "in.fifo", running)
     running.send_signal(signal.SIGTERM)
     said = running.communicate(timeout=60)[1]
     assert running.returncode == 128 + signal.SIGTERM and said.splitlines()[-1].startswith("stopped: ")
+    os.close(pipe)
     # Nobody reads the pipe any more: opening it without waiting fails.
     with pytest.raises(OSError):
         os.open(folder / "in.fifo", os.O_WRONLY | os.O_NONBLOCK)
