@@ -88,5 +88,7 @@ def test_markdown_names_each_claim_once(tmp_path):
     assert len(rows) == 4
 
 
-def test_the_committed_table_can_be_read():
-    verdicts.read(Path(__file__).resolve().parents[2] / verdicts.PATH)
+def test_the_committed_table_is_as_it_would_be_written(tmp_path):
+    committed = Path(__file__).resolve().parents[2] / verdicts.PATH
+    verdicts.write(verdicts.read(committed), tmp_path / "ablation.csv")
+    assert (tmp_path / "ablation.csv").read_bytes() == committed.read_bytes()
