@@ -115,6 +115,12 @@ class Generator(nn.Module):
             x, rgb = block(x, rgb, styles[:, i], noise)
         return rgb
 
+    @torch.no_grad()
+    def fade(self, contrast: float) -> None:
+        """Multiply all images by `contrast`: kaiming-initialised, a generator makes values far outside [0, 1]."""
+        for block in self.blocks:
+            block.to_rgb.weight.mul_(contrast)
+
     def __repr__(self) -> str:
         parts = [("constant", f"Constant{tuple(self.constant.shape[1:])}"), ("initial", self.initial)]
         for i, block in enumerate(self.blocks):

@@ -118,7 +118,7 @@ class ACGAN(Trainable):
         """Generated images (detached) and the loss, after a step towards `real` and towards the wanted classes."""
         self.discriminator.requires_grad_(False)
         fakes = self.generator(latents, labels)
-        loss = self._loss(self._logits(fakes), True, labels)
+        loss = self._loss(self._logits(fakes), True, labels, self.settings.generator_class_weight)
         self._step("generator", loss)
         self.discriminator.requires_grad_(True)
         return fakes.detach(), loss.detach()

@@ -79,6 +79,7 @@ class Training(training.Trainable):
         seeding.seed_step(seed, "init")
         form = network.model_dump(exclude={"minibatch_stddev"})
         self.faces = device.place(StyleGAN2(size, **form), place)
+        self.faces.generator.fade(settings.initial_contrast)
         self.average = device.place(StyleGAN2(size, **form), place).requires_grad_(False)
         self.average.load_state_dict(self.faces.state_dict())
         shape = network.model_dump(exclude={"latent_dim"})

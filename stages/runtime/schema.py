@@ -91,6 +91,7 @@ class StyleGAN2Train(Group):
     path_length_scaled: bool
     path_length_start: NonNegativeInt
     path_length_decay: Beta
+    initial_contrast: Positive
     style_mixing: Share
     ema: Literal["report", "constant", "half_life"]
     ema_decay: Beta
@@ -150,6 +151,7 @@ class ACGANTrain(Group):
     ema_decay: Beta
     fit: Literal["resize", "pad"]
     objective: Literal["report", "logits"]
+    generator_class_weight: NonNegative
     fake_class_weight: NonNegative
     augment: list[Literal["translation", "brightness", "saturation", "contrast", "cutout"]]
     batch_norm_eps: Positive

@@ -30,6 +30,7 @@ TINY = {
     "objective": "logits",
     "ema_decay": 0.5,
     "fake_class_weight": 1.0,
+    "generator_class_weight": 1.0,
     "fit": "resize",
     "augment": [],
 }
@@ -151,16 +152,20 @@ def test_losses_of_an_undecided_discriminator_are_the_closed_ones():
     assert values["loss_discriminator"].item() == pytest.approx(expected, abs=0.02)
 
 
-def test_the_weight_of_generated_images_class_loss_is_the_discriminators_alone():
-    losses = []
-    for weight in (1.0, 0.0):
-        model = tiny_model(fake_class_weight=weight)
-        for head in (model.discriminator.real, model.discriminator.kind):
-            head.weight.data.zero_()
-            head.bias.data.zero_()
-        losses.append([value.item() for value in list(model.update(1).values())[:2]])
-    assert losses[1][0] == pytest.approx(losses[0][0], abs=1e-6)
-    assert losses[1][1] == pytest.approx(np.log(2) / 2 + np.log(10) / 4, abs=0.02)
+@pytest.mark.parametrize(
+    ("weight", "generator", "discriminator"),
+    [({"fake_class_weight": 0.0}, (1, 1), (2, 1)), ({"generator_class_weight": 5.0}, (1, 5), (2, 2))],
+)
+def test_each_weight_of_generated_images_class_loss_is_one_networks_alone(weight, generator, discriminator):
+    model = tiny_model(**weight)
+    for head in (model.discriminator.real, model.discriminator.kind):
+        head.weight.data.zero_()
+        head.bias.data.zero_()
+    values = model.update(1)
+    # How often an undecided discriminator's loss of real or fake, and of the class, are in it.
+    undecided = np.array([np.log(2), np.log(10)])
+    assert values["loss_generator"].item() == pytest.approx(undecided @ generator / 2, abs=1e-6)
+    assert values["loss_discriminator"].item() == pytest.approx(undecided @ discriminator / 4, abs=0.02)
 
 
 def test_average_is_the_decayed_mean_of_the_generator_and_without_decay_the_generator_itself():

@@ -193,6 +193,14 @@ def test_blur_equals_a_convolution_with_the_outer_product() -> None:
     torch.testing.assert_close(blur(x), expected)
 
 
+def test_a_faded_generator_makes_the_same_images_times_the_contrast() -> None:
+    faces = StyleGAN2(16, latent_dim=16, **SMALL)
+    given = torch.randn(3, 16), torch.rand(3, 16, 16)
+    before = faces(*given)
+    faces.generator.fade(0.1)
+    torch.testing.assert_close(faces(*given), before / 10)
+
+
 def test_mapping_sees_only_the_direction_of_z() -> None:
     mapping = Mapping(16)
     z = torch.randn(4, 16)

@@ -8,10 +8,10 @@ import torch
 
 from stages.generation import train_stylegan2
 from stages.generation.train_stylegan2 import Training, image_size, part_of_batch
-from stages.runtime import parallel, training
+from stages.runtime import parallel, seeding, training
 from stages.runtime.errors import UserError
 from stages.runtime.resume import ResumeState
-from tests.generation.tiny_stylegan2 import NETWORK, SETTINGS, build, faces
+from tests.generation.tiny_stylegan2 import HOW, NETWORK, SETTINGS, build, faces
 
 
 def trained(model: Training, folder: Path, steps: int = 6) -> training.Trained:
@@ -58,6 +58,28 @@ def test_every_form_trains_all_networks(changes: dict[str, object], tmp_path: Pa
     assert np.isfinite([value for row in result.history for value in row.values()]).all()
     still = {name for name, parameter in model.named_parameters() if torch.equal(parameter, before[name])}
     assert not still
+
+
+@pytest.mark.slow
+def test_compiled_networks_train_as_others_do_and_keep_the_names_of_their_weights() -> None:
+    # The smallest images, of which the compiler makes code in minutes.
+    hows = HOW.model_copy(update={"compile": True}), HOW
+    compiled, eager = (Training(faces(size=8), NETWORK, SETTINGS, how, 0, torch.device("cpu")) for how in hows)
+    for step in range(1, 5):
+        for model in (compiled, eager):
+            seeding.seed_step(0, step)
+            model.update(step)
+    expected = eager.state_dict()
+    assert compiled.state_dict().keys() == expected.keys()
+    for name, tensor in compiled.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_generator_and_average_start_with_the_initial_contrast() -> None:
+    plain, faint = build(), build(initial_contrast=0.1)
+    for network in ("faces", "average"):
+        expected, images = (getattr(model, network)(*model.sheet) for model in (plain, faint))
+        torch.testing.assert_close(images, expected / 10)
 
 
 def test_penalties_come_in_their_own_steps_only(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ SETTINGS = schema.StyleGAN2Train(
     ema_decay=0.9,
     ema_half_life=100,
     ema_rampup=0.05,
+    initial_contrast=1.0,
     augment=["translation", "brightness"],
     ada_target=None,
     ada_images=100,

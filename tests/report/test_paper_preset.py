@@ -49,7 +49,7 @@ def test_stylegan2_training(paper):
         **{"steps": 66_000, "batch_size": 30, "accumulation": 6, "lr_generator": 2e-4, "lr_discriminator": 3e-4, "lr_decay": 0.0},
         **{"beta1": 0.5, "beta2": 0.9, "loss": "hinge_inverted", "penalty": "one_centred", "penalty_weight": 10.0},
         **{"penalty_interval": 4, "path_length_weight": 1.0, "path_length_interval": 32, "path_length_start": 5_000},
-        **{"penalty_scaled": False, "path_length_scaled": False, "ada_target": None},
+        **{"penalty_scaled": False, "path_length_scaled": False, "ada_target": None, "initial_contrast": 1.0},
         **{
             "path_length_decay": 0.99,
             "style_mixing": 0.9,
@@ -83,7 +83,7 @@ def test_acgan(paper):
     assert train == {
         **{"batch_size": 64, "lr_generator": 2e-4, "lr_discriminator": 2e-4, "lr_decay": 0.0, "beta1": 0.5, "beta2": 0.999},
         **{"ema_decay": 0.0, "objective": "report", "fake_class_weight": 1.0, "batch_norm_eps": 0.8, "precision": "fp32"},
-        **{"augment": [], "fit": "resize"},
+        **{"augment": [], "fit": "resize", "generator_class_weight": 1.0},
     }
     assert paper.acgan.train.steps == 26 * 60_000 // 64
     assert paper.acgan.sample.model_dump() == {"per_class": 100, "batch_norm": "batch", "form": "report"}
