@@ -96,9 +96,9 @@ def test_the_default_is_the_laptop_preset():
         ({"stylegan2__network__attention_layers": [1, 5]}, "stylegan2.network.attention_layers: [1, 5] go beyond the 4 blocks"),
         ({"stylegan2__network__attention_layers": [1, 1]}, "stylegan2.network.attention_layers: names 1 twice"),
         ({"stylegan2__network__minibatch_stddev": 1}, "stylegan2.network: minibatch_stddev is 1: one image does not differ"),
-        ({"stylegan2__network__minibatch_stddev": 5}, "stylegan2: network.minibatch_stddev 5 must divide the 16 images"),
+        ({"stylegan2__network__minibatch_stddev": 5}, "stylegan2: network.minibatch_stddev 5 must divide the 8 images"),
         ({"stylegan2__train__ema_rampup": 0.0}, "stylegan2.train.ema_rampup: is 0.0; must be more than 0"),
-        ({"stylegan2__train__accumulation": 5}, "stylegan2.train: batch_size 16 can't be split into 5"),
+        ({"stylegan2__train__accumulation": 5}, "stylegan2.train: batch_size 8 can't be split into 5"),
         (
             {"stylegan2__train__augment": ["flop"]},
             "stylegan2.train.augment.0: is 'flop'; did you mean 'flip'? (flip, translation, ",
