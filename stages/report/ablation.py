@@ -12,9 +12,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from stages.report import claims, experiments, verdicts
 from stages.report.claims import Claim, Setting
@@ -30,6 +31,8 @@ TARGET = "summarize"
 CODE = ("dvc.yaml", "stages/data", "stages/generation", "stages/adaptation", "stages/evaluation", "stages/runtime")
 QUEUED, RUNNING, FAILED = "Queued", "Running", "Failed"
 SECONDS_BETWEEN_LOOKS, SECONDS_TO_ANSWER, SECONDS_BETWEEN_QUESTIONS = 2, 60, 300
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -143,12 +146,17 @@ class Queue:
 
     def states(self) -> dict[str, tuple[str, str]]:
         """Name and state of all in the queue, by key."""
-        return {key_of(task["name"]): (task["name"], task["status"]) for task in self.queue.status() if task["name"]}
+        tasks = read_again(self.queue.status)
+        return {key_of(task["name"]): (task["name"], task["status"]) for task in tasks if task["name"]}
+
+    def answering(self) -> int:
+        """How many workers answer."""
+        return len(read_again(self.queue.worker_status))
 
     def put(self, missing: Iterable[Experiment]) -> None:
         """Queue what neither waits nor runs; what has failed, or lost its worker, is queued anew."""
         states = self.states()
-        if any(state == RUNNING for _, state in states.values()) and not self.queue.worker_status():
+        if any(state == RUNNING for _, state in states.values()) and not self.answering():
             lost = [name for name, state in states.values() if state == RUNNING]
             repro.ask("queue", "kill", "--force", *lost)
             states = self.states()
@@ -179,7 +187,7 @@ class Queue:
     def answered_by(self, count: int) -> bool:
         """Whether so many workers answer within a minute."""
         until = time.monotonic() + SECONDS_TO_ANSWER
-        while len(self.queue.worker_status()) < count:
+        while self.answering() < count:
             if time.monotonic() > until:
                 return False
             time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -222,6 +230,18 @@ class Queue:
             return repro.told(repro.ask("queue", "logs", experiment.name))
         except UserError as error:
             return str(error)
+
+
+def read_again(question: Callable[[], Answer]) -> Answer:
+    """What DVC's queue answers, asked again for a minute where a file of it is just being written, and is no JSON yet."""
+    until = time.monotonic() + SECONDS_TO_ANSWER
+    while True:
+        try:
+            return question()
+        except ValueError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 # ---- Gathering ------------------------------------------------------------------------------------------------------------

@@ -138,6 +138,17 @@ def test_without_a_worker_waiting_ends(queue):
         list(queue.watch([FIRST]))
 
 
+def test_a_file_of_the_queue_that_is_just_being_written_is_read_again(queue, monkeypatch):
+    monkeypatch.setattr(ablation, "SECONDS_TO_ANSWER", 60)
+    contents = ["", '{"worker": []}']
+    queue.queue.worker_status = lambda: json.loads(contents.pop(0))
+    assert queue.answering() == 1
+    monkeypatch.setattr(ablation, "SECONDS_TO_ANSWER", 0)
+    queue.queue.worker_status = lambda: json.loads("")
+    with pytest.raises(ValueError):
+        queue.answering()
+
+
 def test_what_is_withdrawn_neither_waits_nor_runs(queue):
     queue.looks = [queued((FIRST, "Running"), (SECOND, "Queued"), (Experiment("mine-00000009", ()), "Queued"))]
     queue.withdraw([FIRST, SECOND])
