@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # Without the flag, a dvc that finds another one at work on dvc.lock gives up after three seconds.
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
 SECONDS_BETWEEN_LOOKS = 0.1
+# bash forgets a signal that comes just as the program ends for which it waits.
+SECONDS_UNTIL_ASKED_AGAIN = 5
 # What each stage needs to be done before it.
 Graph = dict[str, set[str]]
 
@@ -203,7 +205,7 @@ class Dvc:
     def __init__(self, name: str, variables: dict[str, str]) -> None:
         self.name, self.log, self.began = name, logs() / f"{name}.log", time.monotonic()
         self.code: int | None = None
-        self.stopped: set[int] = set()
+        self.asked: dict[int, float] = {}
         self.log.parent.mkdir(parents=True, exist_ok=True)
         place = f" on GPU {variables['CUDA_VISIBLE_DEVICES']}" if variables.get("CUDA_VISIBLE_DEVICES") else ""
         interruption.say(f"{name}: starts{place}")
@@ -227,7 +229,7 @@ class Dvc:
         return self.code
 
     def stop(self, number: int) -> None:
-        """Send the signal to what dvc has started, to each process once; dvc itself ends when that has ended.
+        """Send the signal to what dvc has started, to each process now and then; dvc itself ends when that has ended.
 
         Interrupted in the wrong moment, dvc leaves half a file of locks behind, which no later dvc can read.
         """
@@ -235,9 +237,10 @@ class Dvc:
             return
         if number == signal.SIGKILL:
             os.killpg(self.process.pid, number)
+        now = time.monotonic()
         for child in children(self.process.pid):
-            if child.pid not in self.stopped:
-                self.stopped.add(child.pid)
+            if now >= self.asked.get(child.pid, now):
+                self.asked[child.pid] = now + SECONDS_UNTIL_ASKED_AGAIN
                 with suppress(ProcessLookupError):
                     os.kill(child.pid, number)
 

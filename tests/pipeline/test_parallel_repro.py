@@ -98,11 +98,16 @@ def opened_once_read(fifo: Path, running: subprocess.Popen, seconds: float = 60)
             time.sleep(0.1)
 
 
-def test_an_interruption_ends_every_stage_and_the_next_call_goes_on(folder):
+@pytest.mark.parametrize(
+    "command",
+    ["exec cat in.fifo > weak", "trap 'test -e once && exit 1; touch once' INT; while true; do cat in.fifo > weak; done"],
+    ids=["ends at once", "ends when asked again"],
+)
+def test_an_interruption_ends_every_stage_and_the_next_call_goes_on(folder, command):
     (folder / "in").unlink()
     os.mkfifo(folder / "in.fifo")
     graph = yaml.safe_load((folder / "dvc.yaml").read_text())
-    graph["stages"]["weak"] = {"cmd": "exec cat in.fifo > weak", "outs": ["weak"]}
+    graph["stages"]["weak"] = {"cmd": command, "outs": ["weak"]}
     (folder / "in").write_text("in\n")
     (folder / "dvc.yaml").write_text(yaml.safe_dump(graph))
     running = subprocess.Popen(
