@@ -29,7 +29,7 @@ FILE = "ablation.yaml"
 TARGET = "summarize"
 # What an experiment's figures come from, besides its params; the report's words change none.
 CODE = ("dvc.yaml", "stages/data", "stages/generation", "stages/adaptation", "stages/evaluation", "stages/runtime")
-QUEUED, RUNNING, FAILED = "Queued", "Running", "Failed"
+QUEUED, RUNNING, FAILED, SUCCESS = "Queued", "Running", "Failed", "Success"
 SECONDS_BETWEEN_LOOKS, SECONDS_TO_ANSWER, SECONDS_BETWEEN_QUESTIONS = 2, 60, 300
 
 Answer = TypeVar("Answer")
@@ -204,8 +204,8 @@ class Queue:
             for experiment in [one for one in missing if one not in going and one not in ended]:
                 ended.append(experiment)
                 left = (time.monotonic() - began) / len(ended) * (len(missing) - len(ended))
-                failed = states.get(experiment.key, ("", ""))[1] == FAILED
-                how = "failed" if failed else f"done; about {left / 60:.0f} min left"
+                state = states.get(experiment.key, ("", "taken out of the queue"))[1]
+                how = {FAILED: "failed", SUCCESS: f"done; about {left / 60:.0f} min left"}.get(state, state)
                 yield f"{len(ended)} of {len(missing)}: {experiment.name} {how}"
             if not going:
                 return

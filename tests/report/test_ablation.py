@@ -132,6 +132,11 @@ def test_each_end_is_said_once_until_none_waits_or_runs(queue):
     assert said == [f"1 of 2: {FIRST.name} failed", f"2 of 2: {SECOND.name} done; about 0 min left"]
 
 
+def test_what_somebody_takes_out_of_the_queue_is_not_called_done(queue):
+    queue.looks = [queued((FIRST, "Queued")), []]
+    assert list(queue.watch([FIRST])) == [f"1 of 1: {FIRST.name} taken out of the queue"]
+
+
 def test_without_a_worker_waiting_ends(queue):
     queue.looks, queue.workers = [queued((FIRST, "Queued"))], {}
     with pytest.raises(UserError, match="workers of DVC's queue have ended"):
