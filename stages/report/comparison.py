@@ -95,23 +95,22 @@ can `fd` and `cs`, which are measured on other networks than FID and Inception S
 
 
 def ablation(readings: list[verdicts.Reading]) -> str:
-    """The claims' settings, figures and verdicts as Markdown to go below the other table; nothing where there are none."""
+    """The claims with verdicts and figures as Markdown to go below the other table; nothing where there are none."""
     if not readings:
         return ""
-    lines = [("claim", "verdict", "setting", "figure", "value"), ("---", "---", "---", "---", "---:")]
+    lines = [("claim", "verdict", "figures"), ("---", "---", "---")]
     for claim in verdicts.by_claim(readings):
-        for number, reading in enumerate(claim):
-            said = ("", "") if number else (reading.claim, reading.verdict)
-            setting = f"{reading.setting}: {reading.overrides}" if reading.overrides else reading.setting
-            lines.append(tuple(map(escape, (*said, setting, reading.figure, reading.value))))
+        figures = ", ".join(f"{reading.setting} {reading.value}" for reading in claim)
+        measure = claim[0].figure.rpartition(".")[2].replace("_", " ")
+        lines.append(tuple(map(escape, (claim[0].claim, claim[0].verdict, f"{measure}: {figures}"))))
     rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"\n# Ablation\n\n{rows}\n\n{ABLATION_NOTES}"
 
 
 ABLATION_NOTES = """\
-Settings stand from the one that should do worst to the one that should do best. A claim is confirmed where each figure is
-better than the one before by more than two standard errors of their difference over the seeds, refuted where one is worse by as
-much, else open. `make ablation` ran them; metrics/ablation.csv has the commits.
+Settings stand from the one that should do worst to the one that should do best, mean ± standard deviation over n seeds. A claim
+is confirmed where each figure is better than the one before by more than two standard errors of their difference, refuted where
+one is worse by as much, else open. `make ablation` ran them; metrics/ablation.csv has params and commits.
 """
 
 

@@ -10,7 +10,7 @@ import dvc.rwlock
 import pytest
 import yaml
 
-from stages.report import claims
+from stages.report import claims, comparison, verdicts
 from stages.runtime import params
 from stages.runtime.stage import parser_of
 from tests.pipeline.clone import ROOT
@@ -67,6 +67,11 @@ def test_stages_take_the_words_that_are_shown_and_runs_are_trained_by_default(pa
         if "--list" not in words:
             given = parser_of(importlib.import_module(module).main).parse_args(words.split())
             assert "run" not in given or f"models/{given.run}/README.md" in models
+
+
+def test_the_verdicts_are_those_of_the_table():
+    said = comparison.ablation(verdicts.read(ROOT / verdicts.PATH))
+    assert all(line in PAGES["README.md"].splitlines() for line in said.splitlines() if line.startswith("|"))
 
 
 def test_the_layout_names_every_room_and_folder():
