@@ -1,4 +1,4 @@
-"""How fast DANN and DSN train, beside their plain forms: `python -m benchmarks.adaptation`.
+"""How fast DANN, DSN and self-ensembling train, beside their plain forms: `python -m benchmarks.adaptation`.
 
 Plain is benchmarks/plain_adaptation.py on PNG files, with the number of DataLoader workers that suits it best, and once more
 without its loader, on a batch in memory: what is left between the two is the loader's. Ours is a step of the pipeline's
@@ -27,7 +27,7 @@ from stages.runtime import device, parallel, params
 from stages.runtime.images import load_digits, load_unlabelled_digits
 from stages.runtime.seeding import seed_step
 
-METHODS = ("dann", "dsn")
+METHODS = ("dann", "dsn", "mean_teacher")
 IMAGES, WORKERS, ROUNDS, STEPS = 4096, (1, 2, 3, 4), 5, 20
 # DSN's similarity loss begins at a step of its own; from this one on every loss is there.
 FIRST = 1000
@@ -35,6 +35,7 @@ PARTS = {
     "convolutions": ("conv",),
     "batch norm and pooling": ("batch_norm", "max_pool", "PoolNormalise", "fill_"),
     "linear layers": ("addmm", "aten::mm"),
+    "warps": ("grid_sample", "affine_grid"),
     "Adam": ("adam", "Adam", "Optimizer"),
     "copies between types and layouts": ("copy_", "cat"),
     "random numbers": ("rand", "uniform_", "bernoulli"),
@@ -103,8 +104,10 @@ def plain_steps(method: str, folder: Path, workers: int | None) -> Callable[[], 
     source, target = (plain.endless(folder / name, common.batch_size, workers or 0) for name in ("source", "target"))
     if method == "dann":
         training = plain.TrainDANN(plain.DANN(), settings.lambda_steps)
-    else:
+    elif method == "dsn":
         training = plain.TrainDSN(plain.DSN(), settings.lambda_steps, settings.similarity_start)
+    else:
+        training = plain.TrainSelfEnsembling(plain.SelfEnsembling(settings.width), settings.steps, settings.intensity)
     steps, batch = iter(range(FIRST, 10**9)), (next(source), next(target))
 
     def step() -> None:

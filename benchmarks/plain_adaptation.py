@@ -1,4 +1,4 @@
-"""DANN and DSN as they are commonly written: what benchmarks/adaptation.py measures the pipeline's trainings against.
+"""DANN, DSN and self-ensembling as they are commonly written: what benchmarks/adaptation.py measures our trainings against.
 
 Images are PNG files that a DataLoader's workers decode with PIL, source and target come from a loader each and pass through the
 networks one after the other, in fp32, with torch's default settings. Never edited to be slower or faster: a test holds that its
@@ -150,6 +150,40 @@ class DSN(nn.Module):
         return private, shared, reconstruction, domain_output, class_output
 
 
+class SelfEnsemblingNet(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        shapes = [(3, width), (width, width), (width, width), None, (width, 2 * width), (2 * width, 2 * width)]
+        shapes += [
+            (2 * width, 2 * width),
+            None,
+            (2 * width, 4 * width, 3, 0),
+            (4 * width, 2 * width, 1, 0),
+            (2 * width, width, 1, 0),
+        ]
+        layers = []
+        for shape in shapes:
+            layers += self.block(*shape) if shape else [nn.MaxPool2d(2), nn.Dropout()]
+        self.encoder = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.fc = nn.Linear(width, 10)
+
+    def block(self, channels: int, out: int, kernel: int = 3, padding: int = 1) -> list[nn.Module]:
+        return [nn.Conv2d(channels, out, kernel, padding=padding, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.encoder(x))
+
+
+class SelfEnsembling(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.student = SelfEnsemblingNet(width)
+        self.teacher = SelfEnsemblingNet(width)
+        self.teacher.load_state_dict(self.student.state_dict())
+        for parameter in self.teacher.parameters():
+            parameter.requires_grad = False
+
+
 class DiffLoss(nn.Module):
     def forward(self, private: Tensor, shared: Tensor) -> Tensor:
         private = private / (torch.norm(private, p=2, dim=1, keepdim=True).detach() + 1e-6)
@@ -223,3 +257,52 @@ class TrainDSN:
         losses = {"class_loss": class_loss, "reconstruction_loss": reconstruction_loss}
         losses |= {"difference_loss": difference_loss, "similarity_loss": similarity_loss}
         return {name: value.detach() for name, value in losses.items()}
+
+
+class TrainSelfEnsembling:
+    """One step of self-ensembling after the other on given batches; the learning rate falls over the second half."""
+
+    def __init__(self, model: SelfEnsembling, total_steps: int, intensity: bool) -> None:
+        self.model, self.total_steps, self.intensity = model, total_steps, intensity
+        self.optimizer = optim.Adam(model.student.parameters(), lr=1e-3)
+        self.criterion = nn.CrossEntropyLoss()
+
+    def step(self, step: int, source: Tensor, labels: Tensor, target: Tensor) -> dict[str, Tensor]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = 1e-3 * min(1.0, 2 * (self.total_steps - step + 1) / self.total_steps)
+        source, target = self.standardise(source), self.standardise(target)
+        source, target, target_again = self.perturb(source), self.perturb(target), self.perturb(target)
+
+        self.optimizer.zero_grad()
+        class_output = self.model.student(source)
+        student_prob = F.softmax(self.model.student(target), dim=1)
+        with torch.no_grad():
+            teacher_prob = F.softmax(self.model.teacher(target_again), dim=1)
+        class_loss = self.criterion(class_output, labels)
+        mask = (teacher_prob.max(dim=1)[0] > 0.968).float()
+        consistency_loss = torch.mean(mask * (student_prob - teacher_prob).pow(2).mean(dim=1))
+        class_prob = student_prob.mean(dim=0)
+        balance_loss = F.binary_cross_entropy(class_prob, torch.full((10,), 0.1), reduction="sum") * mask.mean()
+        loss = class_loss + 3.0 * (consistency_loss + 0.005 * balance_loss)
+        loss.backward()
+        self.optimizer.step()
+        with torch.no_grad():
+            for average, parameter in zip(self.model.teacher.parameters(), self.model.student.parameters(), strict=True):
+                average.mul_(0.99).add_(parameter, alpha=0.01)
+        losses = {"class_loss": class_loss, "consistency_loss": consistency_loss, "balance_loss": balance_loss}
+        return {name: value.detach() for name, value in losses.items()}
+
+    def standardise(self, x: Tensor) -> Tensor:
+        mean, std = x.mean(dim=(1, 2, 3), keepdim=True), x.std(dim=(1, 2, 3), keepdim=True, unbiased=False)
+        return (x - mean) / (std + 1e-6)
+
+    def perturb(self, x: Tensor) -> Tensor:
+        n = len(x)
+        if self.intensity:
+            sign, scale, offset = torch.rand(n, 3).view(n, 3, 1, 1, 1).unbind(dim=1)
+            x = x * torch.where(sign < 0.5, -1.0, 1.0) * (0.25 + 1.25 * scale) + offset - 0.5
+        theta = torch.zeros(n, 2, 3)
+        theta[:, :, :2] = torch.eye(2) + 0.1 * torch.randn(n, 2, 2)
+        theta[:, :, 2:] = (2 * torch.rand(n, 2, 1) - 1) * 2 * 2.0 / 28
+        x = F.grid_sample(x, F.affine_grid(theta, list(x.size()), align_corners=False), align_corners=False)
+        return x + 0.1 * torch.randn(x.size())
