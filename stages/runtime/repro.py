@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 # Without the flag, a dvc that finds another one at work on dvc.lock gives up after three seconds.
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
 SECONDS_BETWEEN_LOOKS = 0.1
-# bash forgets a signal that comes just as the program ends for which it waits.
-SECONDS_UNTIL_ASKED_AGAIN = 5
 # What each stage needs to be done before it.
 Graph = dict[str, set[str]]
 
@@ -120,14 +118,16 @@ def schedule(graph: Graph, jobs: int, start: Callable[[str, int], Running], sett
                     del running[slot]
                     (outcome.failed if code else outcome.done).append(name)
             time.sleep(SECONDS_BETWEEN_LOOKS)
-    except KeyboardInterrupt:
-        end([stage for _, stage in running.values()])
+    except KeyboardInterrupt as error:
+        end([stage for _, stage in running.values()], getattr(error, "number", signal.SIGINT))
         raise
 
 
-def end(stages: list[Running]) -> None:
-    """Interrupt the stages and wait until they have saved and ended; a second Ctrl-C kills them."""
-    number = signal.SIGINT
+def end(stages: list[Running], number: int) -> None:
+    """Interrupt the stages by the signal that came here, and wait until they have saved and ended; a second one kills them.
+
+    Another signal might be one that they ignore, as what a script starts in the background ignores SIGINT.
+    """
     while any([stage.poll() is None for stage in stages]):
         try:
             for stage in stages:
@@ -205,7 +205,7 @@ class Dvc:
     def __init__(self, name: str, variables: dict[str, str]) -> None:
         self.name, self.log, self.began = name, logs() / f"{name}.log", time.monotonic()
         self.code: int | None = None
-        self.asked: dict[int, float] = {}
+        self.stopped: set[int] = set()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         place = f" on GPU {variables['CUDA_VISIBLE_DEVICES']}" if variables.get("CUDA_VISIBLE_DEVICES") else ""
         interruption.say(f"{name}: starts{place}")
@@ -229,7 +229,7 @@ class Dvc:
         return self.code
 
     def stop(self, number: int) -> None:
-        """Send the signal to what dvc has started, to each process now and then; dvc itself ends when that has ended.
+        """Send the signal to what dvc has started, to each process once; dvc itself ends when that has ended.
 
         Interrupted in the wrong moment, dvc leaves half a file of locks behind, which no later dvc can read.
         """
@@ -237,10 +237,9 @@ class Dvc:
             return
         if number == signal.SIGKILL:
             os.killpg(self.process.pid, number)
-        now = time.monotonic()
         for child in children(self.process.pid):
-            if now >= self.asked.get(child.pid, now):
-                self.asked[child.pid] = now + SECONDS_UNTIL_ASKED_AGAIN
+            if child.pid not in self.stopped:
+                self.stopped.add(child.pid)
                 with suppress(ProcessLookupError):
                     os.kill(child.pid, number)
 
