@@ -262,6 +262,8 @@ def readings(claim: Claim, found: dict[Setting, tuple[str, str]]) -> Iterator[Re
     """A line for each setting of the claim whose experiment, by name and commit, is there."""
     figures = {setting: experiments.figures(commit).get(setting.figure) for setting, (_, commit) in found.items()}
     verdict = verdicts.verdict([figures.get(setting) for setting in claim.settings], claim.better)
+    if len(found) < len(claim.settings):
+        verdict = verdicts.UNFINISHED
     for setting, (name, commit) in found.items():
         figure = figures[setting]
         if figure:

@@ -95,7 +95,11 @@ can `fd` and `cs`, which are measured on other networks than FID and Inception S
 
 
 def ablation(readings: list[verdicts.Reading]) -> str:
-    """The claims with verdicts and figures as Markdown to go below the other table; nothing where there are none."""
+    """The claims with verdicts and figures as Markdown to go below the other table; nothing where there are none.
+
+    Those that are unfinished say nothing yet.
+    """
+    readings = [reading for reading in readings if reading.verdict != verdicts.UNFINISHED]
     if not readings:
         return ""
     lines = [("claim", "verdict", "figures"), ("---", "---", "---")]

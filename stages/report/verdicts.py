@@ -13,6 +13,8 @@ from stages.runtime.files import replacing
 
 PATH = Path("metrics/ablation.csv")
 CONFIRMED, REFUTED, OPEN = "confirmed", "refuted", "open"
+# Of a claim some of whose settings have not been run yet.
+UNFINISHED = "unfinished"
 # Standard errors by which two settings must differ.
 ERRORS = 2
 

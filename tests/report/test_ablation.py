@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from stages.report import ablation, experiments, verdicts
+from stages.report import ablation, comparison, experiments, verdicts
 from stages.report.ablation import Experiment, Queue
 from stages.report.claims import Claim, Setting
 from stages.runtime import repro
@@ -65,10 +65,11 @@ def test_an_experiment_is_known_by_its_key_alone(repository):
     assert (reading.setting, reading.experiment) == ("without", f"another-name-{FIRST.key}")
 
 
-def test_a_claim_with_a_missing_experiment_is_open(repository):
+def test_a_claim_with_a_missing_experiment_is_unfinished(repository):
     finish(SECOND, 0.75)
     [reading] = ablation.table([CLAIM], PLAN, [])
-    assert (reading.setting, reading.verdict) == ("with", "open")
+    assert (reading.setting, reading.verdict) == ("with", "unfinished")
+    assert comparison.ablation([reading]) == ""
 
 
 def test_lines_of_claims_that_were_not_asked_for_stay_while_the_file_has_them(repository):
