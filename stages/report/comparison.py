@@ -105,8 +105,7 @@ def ablation(readings: list[verdicts.Reading]) -> str:
     lines = [("claim", "verdict", "figures"), ("---", "---", "---")]
     for claim in verdicts.by_claim(readings):
         figures = ", ".join(f"{reading.setting} {reading.value}" for reading in claim)
-        measure = claim[0].figure.rpartition(".")[2].replace("_", " ")
-        lines.append(tuple(map(escape, (claim[0].claim, claim[0].verdict, f"{measure}: {figures}"))))
+        lines.append(tuple(map(escape, (claim[0].claim, claim[0].verdict, f"{claim[0].measure}: {figures}"))))
     rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"\n# Ablation\n\n{rows}\n\n{ABLATION_NOTES}"
 

@@ -41,6 +41,11 @@ class Reading:
     experiment: str
 
     @property
+    def measure(self) -> str:
+        """What is measured, in words."""
+        return self.figure.rpartition(".")[2].replace("_", " ")
+
+    @property
     def value(self) -> str:
         """The figure in words, accuracies in percent."""
         percent = self.figure.endswith("accuracy")
