@@ -269,7 +269,10 @@ class MeanTeacher(Group):
     confidence: Share
     consistency_weight: NonNegative
     balance_weight: NonNegative
+    separate_batch_norm: bool
     intensity: bool
+    warp: bool
+    noise: NonNegative
     lr_decay: Share
 
 

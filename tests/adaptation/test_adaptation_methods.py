@@ -48,7 +48,10 @@ SETTINGS = {name: getattr(SMOKE, name).model_copy(update={"steps": 4}) for name 
         confidence=0.1,
         consistency_weight=3.0,
         balance_weight=0.005,
+        separate_batch_norm=True,
         intensity=False,
+        warp=True,
+        noise=0.1,
         lr_decay=0.0,
     ),
 }

@@ -13,7 +13,7 @@ from stages.adaptation.methods import mean_teacher
 from stages.adaptation.methods.mean_teacher import Classifier, Dropout, changed, class_balance, confident, standardised
 from stages.runtime import parallel
 from stages.runtime.seeding import seed_step
-from tests.adaptation.test_adaptation_methods import make
+from tests.adaptation.test_adaptation_methods import SETTINGS, make
 
 
 def pictures(n=4):
@@ -37,8 +37,7 @@ def update(model, step=2):
 @pytest.fixture
 def still(monkeypatch):
     """Images stay where they are, and without noise."""
-    for name in ("NOISE", "AFFINE", "SHIFT"):
-        monkeypatch.setattr(mean_teacher, name, 0.0)
+    monkeypatch.setitem(SETTINGS, "mean_teacher", SETTINGS["mean_teacher"].model_copy(update={"warp": False, "noise": 0.0}))
 
 
 def test_every_image_is_standardised_by_itself():
@@ -141,6 +140,15 @@ def test_each_domain_is_normalised_as_if_it_came_alone():
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("separate", [True, False])
+def test_the_student_s_batch_norm_sees_the_domains_one_by_one_or_together(separate):
+    model = make("mean_teacher", separate_batch_norm=separate)
+    asked = []
+    model.student.register_forward_pre_hook(lambda _, images, options: asked.append(options["domains"]), with_kwargs=True)
+    update(model)
+    assert asked == [2 if separate else 1]
+
+
 def test_student_and_teacher_see_the_same_images_changed_in_different_ways(still):
     model = make("mean_teacher", intensity=True)
     seen, _, _ = update(model)
@@ -160,38 +168,37 @@ def test_source_images_are_augmented_first_and_standardised_then(still):
     torch.testing.assert_close(target, standardised(model.batches.unlabelled(2)), rtol=1e-4, atol=1e-4)
 
 
-def test_intensity_scales_moves_and_inverts(still):
+def test_intensity_scales_moves_and_inverts():
     images = standardised(pictures()).repeat(100, 1, 1, 1)
     torch.manual_seed(0)
-    result = changed(images, intensity=True)
+    result = changed(images, intensity=True, warp=False, noise=0.0)
     scales = (result * images).mean(dim=(1, 2, 3))
     offsets = result.mean(dim=(1, 2, 3))
     torch.testing.assert_close(result, images * scales.view(-1, 1, 1, 1) + offsets.view(-1, 1, 1, 1), rtol=1e-3, atol=1e-3)
     assert 0.4 < (scales < 0).float().mean() < 0.6
     assert 0.249 < scales.abs().min() < 0.3 and 1.45 < scales.abs().max() < 1.501
     assert -0.501 < offsets.min() < -0.45 and 0.45 < offsets.max() < 0.501
-    torch.testing.assert_close(changed(images, intensity=False), images, rtol=1e-4, atol=1e-4)
+    assert torch.equal(changed(images, intensity=False, warp=False, noise=0.0), images)
 
 
 @pytest.mark.parametrize(("drawn", "rows"), [(1.0, (slice(2, None), slice(None, -2))), (0.0, (slice(None, -2), slice(2, None)))])
 def test_images_move_by_up_to_two_pixels_and_zeros_come_in(drawn, rows, monkeypatch):
-    monkeypatch.setattr(mean_teacher, "NOISE", 0.0)
     monkeypatch.setattr(mean_teacher, "AFFINE", 0.0)
     monkeypatch.setattr(parallel, "rand", lambda *shape, device: torch.full(shape, drawn))
     images, (known, left) = pictures(), rows
     expected = torch.zeros_like(images)
     expected[:, :, left, left] = images[:, :, known, known]
-    torch.testing.assert_close(changed(images, intensity=False), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(changed(images, intensity=False, warp=True, noise=0.0), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_warps_and_noise_have_the_published_size(monkeypatch):
     torch.manual_seed(0)
-    noise = changed(torch.zeros(50, 3, 28, 28), intensity=False)
+    noise = changed(torch.zeros(50, 3, 28, 28), intensity=False, warp=True, noise=0.1)
     assert noise.std().item() == pytest.approx(0.1, rel=0.02)
     matrices = []
     grid = F.affine_grid
     monkeypatch.setattr(F, "affine_grid", lambda theta, *more, **options: matrices.append(theta) or grid(theta, *more, **options))
-    changed(torch.zeros(2000, 3, 4, 4), intensity=False)
+    changed(torch.zeros(2000, 3, 4, 4), intensity=False, warp=True, noise=0.1)
     away = matrices[0][:, :, :2] - torch.eye(2)
     assert away.std(dim=0).flatten().tolist() == pytest.approx([0.1] * 4, rel=0.1)
     assert away.mean(dim=0).flatten().tolist() == pytest.approx([0.0] * 4, abs=0.01)

@@ -34,7 +34,10 @@ SETTINGS = {
         confidence=0.968,
         consistency_weight=3.0,
         balance_weight=0.005,
+        separate_batch_norm=True,
         intensity=True,
+        warp=True,
+        noise=0.1,
         lr_decay=0.5,
     ),
 }

@@ -23,7 +23,7 @@ from stages.runtime.schema import Common, MeanTeacher
 WIDTH = 64
 # In the weights, as many filters as the network is wide.
 FIRST = "student.encoder.0.weight"
-NOISE, AFFINE, SHIFT = 0.1, 0.1, 2.0
+AFFINE, SHIFT = 0.1, 2.0
 
 
 class Dropout(networks.Dropout):
@@ -119,7 +119,7 @@ class Method(method.Method):
         seen = torch.cat([self._changed(images), self._changed(target_images)])
         seen_by_teacher = self._changed(target_images)
         with self.autocast():
-            source, target = self.student(seen, domains=2).chunk(2)
+            source, target = self.student(seen, domains=2 if settings.separate_batch_norm else 1).chunk(2)
             with torch.no_grad():
                 believed = self.teacher(seen_by_teacher).softmax(dim=1)
         class_loss = F.cross_entropy(source, labels)
@@ -150,7 +150,7 @@ class Method(method.Method):
         self.teacher.requires_grad_(False)
 
     def _changed(self, images: Tensor) -> Tensor:
-        return changed(images, intensity=self.settings.intensity)
+        return changed(images, intensity=self.settings.intensity, warp=self.settings.warp, noise=self.settings.noise)
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -165,24 +165,26 @@ def standardised(images: Tensor) -> Tensor:
     return (images - mean) / (deviation + 1e-6)
 
 
-def changed(images: Tensor, *, intensity: bool) -> Tensor:
+def changed(images: Tensor, *, intensity: bool, warp: bool, noise: float) -> Tensor:
     """Standardised images (n, 3, height, width), each changed at random (French et al. 2018, section 3.3).
 
     With `intensity` the values of about every second image change their signs; then all are multiplied by U[0.25, 1.5) and moved
-    by U[-0.5, 0.5). Each image is warped by the matrix I + N(0, AFFINE^2) and moved by up to SHIFT pixels, where zeros come in
-    from outside, and gets noise N(0, NOISE^2).
+    by U[-0.5, 0.5). With `warp` each is warped by the matrix I + N(0, AFFINE^2) and moved by up to SHIFT pixels, where zeros come
+    in from outside. In the end it gets noise N(0, noise^2).
     """
     n, _, height, width = images.shape
     place = images.device
     if intensity:
         sign, scale, offset = parallel.rand(n, 3, 1, 1, 1, device=place).unbind(dim=1)
         images = images * (torch.where(sign < 0.5, -1.0, 1.0) * (0.25 + 1.25 * scale)) + (offset - 0.5)
-    matrix = torch.eye(2, device=place) + AFFINE * parallel.randn(n, 2, 2, device=place)
-    # From -1 to 1 it is a whole side.
-    shift = SHIFT * (2 * parallel.rand(n, 2, 1, device=place) - 1) * torch.tensor([[2 / width], [2 / height]], device=place)
-    grid = F.affine_grid(torch.cat([matrix, shift], dim=2), list(images.shape), align_corners=False)
-    warped = F.grid_sample(images, grid, align_corners=False)
-    return warped + NOISE * parallel.randn(*images.shape, device=place)
+    if warp:
+        matrix = torch.eye(2, device=place) + AFFINE * parallel.randn(n, 2, 2, device=place)
+        # From -1 to 1 it is a whole side.
+        right, down = (SHIFT * (2 * parallel.rand(n, 2, 1, device=place) - 1)).unbind(dim=1)
+        shift = torch.stack([right * (2 / width), down * (2 / height)], dim=1)
+        grid = F.affine_grid(torch.cat([matrix, shift], dim=2), list(images.shape), align_corners=False)
+        images = F.grid_sample(images, grid, align_corners=False)
+    return images + noise * parallel.randn(*images.shape, device=place) if noise else images
 
 
 def confident(probabilities: Tensor, threshold: float) -> Tensor:
