@@ -9,6 +9,7 @@ between (all, where it is empty), and JOBS how many experiments run at a time (1
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -27,8 +28,7 @@ from stages.runtime.stage import run
 FILE = "ablation.yaml"
 # The stage that an experiment ends with: it writes the figures, and needs neither page nor cards.
 TARGET = "summarize"
-# What an experiment's figures come from, besides its params; the report's words change none.
-CODE = ("dvc.yaml", "stages/data", "stages/generation", "stages/adaptation", "stages/evaluation", "stages/runtime")
+GRAPH = "dvc.yaml"
 QUEUED, RUNNING, FAILED, SUCCESS = "Queued", "Running", "Failed", "Success"
 SECONDS_BETWEEN_LOOKS, SECONDS_TO_ANSWER, SECONDS_BETWEEN_QUESTIONS = 2, 60, 300
 
@@ -76,7 +76,7 @@ def check_workspace() -> None:
     """UserError where the experiments would stand on something that no commit has, or find stages to run that aren't theirs."""
     if not experiments.git("rev-parse", "--verify", "--quiet", "HEAD"):
         raise UserError("experiments need a git repository with a commit: `git add -A && git commit` first")
-    changed = experiments.git("status", "--porcelain", "--", *CODE, "params.yaml").decode().splitlines()
+    changed = experiments.git("status", "--porcelain", "--", *code(), "params.yaml").decode().splitlines()
     if changed:
         raise UserError(f"{changed[0][3:]} differs from the last commit, on which the experiments stand: commit it first")
     outdated = [name for name in json.loads(repro.ask("status", "--json", "--with-deps", TARGET)) if name != TARGET]
@@ -86,7 +86,7 @@ def check_workspace() -> None:
 
 def planned(asked: Iterable[Claim]) -> dict[Setting, Experiment]:
     """The experiment of each setting, the same for the same params; UserError names the setting whose override is wrong."""
-    code = experiments.git("rev-parse", *(f"HEAD:{path}" for path in CODE)).decode()
+    written = experiments.git("rev-parse", *(f"HEAD:{path}" for path in code())).decode()
     present = experiments.figures(None)
     found: dict[Setting, Experiment] = {}
     by_key: dict[str, Experiment] = {}
@@ -96,9 +96,18 @@ def planned(asked: Iterable[Claim]) -> dict[Setting, Experiment]:
             claims.check_figure(setting.figure, settings, present)
         except UserError as error:
             raise UserError(f"{FILE}: {setting.claim}, {setting.name}: {error}") from None
-        key = claims.identity(settings, code)
+        key = claims.identity(settings, written)
         found[setting] = by_key.setdefault(key, Experiment(f"{setting.claim}-{setting.name}-{key}", setting.overrides))
     return found
+
+
+def code() -> list[str]:
+    """What an experiment's figures come from, besides its params: the graph, and what stages depend on that don't report.
+
+    Where a stage's code has an item's name in it, that is the folder.
+    """
+    found = re.findall(r"^ *- (stages/(?!report/)[^\s$]+)", Path(GRAPH).read_text(encoding="utf-8"), re.MULTILINE)
+    return [GRAPH, *sorted({path.rstrip("/") for path in found})]
 
 
 def key_of(name: str) -> str:
@@ -248,13 +257,16 @@ def read_again(question: Callable[[], Answer]) -> Answer:
 
 
 def table(known: list[Claim], plan: dict[Setting, Experiment], before: list[Reading]) -> list[Reading]:
-    """The lines of all claims: of those in the plan what the experiments gave, of the others what the table had before."""
+    """The lines of all claims: of those in the plan what the experiments gave, of the others what the table had before.
+
+    A claim whose settings have not all been run anew keeps what it had, if that is more.
+    """
     done = finished()
     rows: list[Reading] = []
     for claim in known:
         found = {setting: done[plan[setting].key] for setting in claim.settings if setting in plan and plan[setting].key in done}
         old = [reading for reading in before if reading.name == claim.name]
-        rows += readings(claim, found) if found else old
+        rows += max(list(readings(claim, found)) if found else [], old, key=len)
     return rows
 
 

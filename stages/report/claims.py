@@ -140,12 +140,14 @@ def identity(settings: params.Params, code: str) -> str:
 
 def check_figure(key: str, settings: params.Params, figures: Iterable[str]) -> None:
     """UserError if a run of these params won't have the figure; `figures` are those of the present run."""
-    known = {name for name in figures if not name.startswith("adaptation.")} | set(_accuracies(settings))
+    known = {name for name in figures if not name.startswith("adaptation.")} | set(_of_adaptation(settings))
     if key not in known:
         raise UserError(f"figure {not_among(key, sorted(known))}")
 
 
-def _accuracies(settings: params.Params) -> Iterator[str]:
-    for pair in settings.adaptation.pairs:
-        for method in (*settings.adaptation.methods, "target_only"):
-            yield f"adaptation.{pair}.{method}.accuracy"
+def _of_adaptation(settings: params.Params) -> Iterator[str]:
+    adaptation = settings.adaptation
+    measures = ["accuracy", "proxy_a_distance", *(["oracle_dev_accuracy"] if adaptation.images.oracle_dev else [])]
+    for pair in adaptation.pairs:
+        for method in (*adaptation.methods, "target_only"):
+            yield from (f"adaptation.{pair}.{method}.{measure}" for measure in measures)

@@ -1,6 +1,7 @@
 """Experiments of the ablation: which are run, in what state they are, and the table of what they gave."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,8 +32,9 @@ def git(*words: str) -> str:
 @pytest.fixture
 def repository(study):
     """The study under git, with one commit."""
+    shutil.copy(conftest.ROOT / "dvc.yaml", ".")
     git("init", "-q")
-    git("add", "params.yaml", "metrics/summary.json")
+    git("add", "dvc.yaml", "params.yaml", "metrics/summary.json")
     git("commit", "-qm", "base")
     return study
 
@@ -72,9 +74,17 @@ def test_a_claim_with_a_missing_experiment_is_unfinished(repository):
     assert comparison.ablation([reading]) == ""
 
 
+def test_a_claim_keeps_its_lines_until_all_its_settings_have_been_run_anew(repository):
+    before = conftest.ablation(name="decay")
+    finish(FIRST, 0.5)
+    assert ablation.table([CLAIM], PLAN, before) == before
+    finish(SECOND, 0.75)
+    assert [reading.experiment for reading in ablation.table([CLAIM], PLAN, before)] == [FIRST.name, SECOND.name]
+
+
 def test_lines_of_claims_that_were_not_asked_for_stay_while_the_file_has_them(repository):
     finish(FIRST, 0.5)
-    before = [*conftest.ablation(name="decay"), *conftest.ablation(name="other"), *conftest.ablation(name="gone")]
+    before = [*conftest.ablation(name="other"), *conftest.ablation(name="gone")]
     other = Claim("other", "Other", "higher", ())
     found = ablation.table([other, CLAIM], PLAN, before)
     assert found[:2] == conftest.ablation(name="other")
@@ -175,6 +185,14 @@ def test_a_wrong_setting_is_named_before_anything_runs(repository, monkeypatch):
         ablation.planned([Claim("decay", "Decay helps", "higher", (SETTINGS[0], wrong))])
 
 
+def test_code_that_no_figure_comes_from_makes_no_new_experiment(monkeypatch):
+    monkeypatch.chdir(conftest.ROOT)
+    found = ablation.code()
+    assert {"dvc.yaml", "stages/adaptation/methods", "stages/runtime/training.py"} < set(found)
+    assert not {"stages/runtime/repro.py", "stages/runtime/schema.py"} & set(found)
+    assert not [path for path in found if "report" in path] and all(Path(path).exists() for path in found)
+
+
 def test_settings_of_the_same_params_are_one_experiment(repository):
     seeds = "acgan.seeds=[0,1]"
     given = {"acgan.train.lr_decay": yaml.safe_load(Path("params.yaml").read_text())["acgan"]["train"]["lr_decay"]}
@@ -189,9 +207,10 @@ def test_settings_of_the_same_params_are_one_experiment(repository):
 @pytest.mark.parametrize("state", ["no repository", "no commit", "changed params"])
 def test_a_workspace_that_no_commit_has_is_refused(study, monkeypatch, state):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(study.parent))
+    shutil.copy(conftest.ROOT / "dvc.yaml", ".")
     if state != "no repository":
         git("init", "-q")
-        git("add", "params.yaml")
+        git("add", "dvc.yaml", "params.yaml")
     if state == "changed params":
         git("commit", "-qm", "base")
         Path("params.yaml").write_text(Path("params.yaml").read_text() + "# changed\n")

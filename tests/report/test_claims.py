@@ -129,6 +129,13 @@ def test_a_figure_that_a_run_will_not_have_is_refused(figure):
         claims.check_figure(figure, settings, present)
 
 
+def test_accuracy_on_the_images_for_tuning_is_there_where_the_params_hold_some_out():
+    figure = "adaptation.syn-mnistm.dann.oracle_dev_accuracy"
+    claims.check_figure(figure, claims.effective(["adaptation.images.oracle_dev=1000"], LAPTOP), [])
+    with pytest.raises(UserError, match="^figure '"):
+        claims.check_figure(figure, claims.effective([], LAPTOP), [])
+
+
 def test_the_claims_of_this_repository_can_be_run_on_its_params_and_their_settings_differ(monkeypatch):
     monkeypatch.chdir(ROOT)
     figures = experiments.figures(None)
