@@ -14,31 +14,38 @@ def over_seeds(mean: float, std: float | None = 0.03, n: int | None = 3) -> dict
     return {"mean": mean, "std": std, "n": n}
 
 
-# sqrt(2 * 0.03^2 / 3) is 0.0245: settings must differ by 0.0490.
+# sqrt(2 * 0.03^2 / 3) is 0.02449, and Student's t at 4 degrees of freedom 2.776: settings must differ by 0.0680.
 @pytest.mark.parametrize(
     ("means", "better", "said"),
     [
-        ((0.5, 0.5495), "higher", "confirmed"),
-        ((0.5, 0.5485), "higher", "open"),
-        ((0.5, 0.4505), "higher", "refuted"),
-        ((0.5, 0.4515), "higher", "open"),
-        ((0.5, 0.4505), "lower", "confirmed"),
-        ((0.5, 0.5495), "lower", "refuted"),
-        ((0.5, 0.56, 0.62), "higher", "confirmed"),
-        ((0.5, 0.56, 0.58), "higher", "open"),
-        ((0.5, 0.56, 0.5), "higher", "refuted"),
+        ((0.5, 0.5685), "higher", "confirmed"),
+        ((0.5, 0.5675), "higher", "open"),
+        ((0.5, 0.4315), "higher", "refuted"),
+        ((0.5, 0.4325), "higher", "open"),
+        ((0.5, 0.4315), "lower", "confirmed"),
+        ((0.5, 0.5685), "lower", "refuted"),
+        ((0.5, 0.57, 0.64), "higher", "confirmed"),
+        ((0.5, 0.57, 0.63), "higher", "open"),
+        ((0.5, 0.57, 0.5), "higher", "refuted"),
         ((0.5, 0.52, 0.9, 0.4), "higher", "refuted"),
     ],
 )
-def test_a_difference_counts_from_two_standard_errors_on(means, better, said):
+def test_a_difference_counts_from_student_s_t_on(means, better, said):
     assert verdicts.verdict([over_seeds(mean) for mean in means], better) == said
 
 
 def test_each_setting_counts_with_its_own_spread_and_seeds():
-    # sqrt(0.04^2 / 4 + 0.09^2 / 9) is 0.0361.
+    # As scipy.stats.ttest_ind_from_stats(..., equal_var=False) has it: p is 0.0503 and 0.0498 here.
     before, after = over_seeds(0.5, 0.04, 4), over_seeds(0.5, 0.09, 9)
-    assert verdicts.verdict([before, after | {"mean": 0.573}], "higher") == "confirmed"
-    assert verdicts.verdict([before, after | {"mean": 0.572}], "higher") == "open"
+    assert verdicts.verdict([before, after | {"mean": 0.5793}], "higher") == "open"
+    assert verdicts.verdict([before, after | {"mean": 0.5795}], "higher") == "confirmed"
+    # One setting whose seeds do what they like leaves two degrees of freedom: t is 4.3.
+    assert verdicts.verdict([over_seeds(64.6, 5.5), over_seeds(133.2, 55.3)], "lower") == "open"
+
+
+def test_without_any_spread_each_difference_counts():
+    assert verdicts.verdict([over_seeds(0.5, 0.0), over_seeds(0.51, 0.0)], "higher") == "confirmed"
+    assert verdicts.verdict([over_seeds(0.5, 0.0), over_seeds(0.5, 0.0)], "higher") == "open"
 
 
 @pytest.mark.parametrize("unknown", [None, over_seeds(0.9, None, 1), over_seeds(0.9, None, None)])
