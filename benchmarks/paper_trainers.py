@@ -1,7 +1,8 @@
-"""Every trainer with the paper preset's settings, on images of noise: what gpu_check tries and measures."""
+"""Every trainer with the paper preset's settings, on images of noise, and what `best` trains otherwise: what gpu_check tries."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from stages.runtime.seeding import numpy_generator, seed_step
 from stages.runtime.training import Trainable
 
 Make = Callable[[torch.device, str, schema.Training], Trainable]
-PAPER = "presets/paper.yaml"
+PAPER, BEST = "presets/paper.yaml", "presets/best.yaml"
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,26 @@ class Trainer:
 def trainers(params: schema.Params, *, images: int = 640, toy: bool = False) -> list[Trainer]:
     """The trainers that `params` names, StyleGAN2 first, on so many images.
 
-    `toy` shrinks networks and batches to what a test can wait for.
+    source_only comes once for each augmentation of the pairs, which costs the other methods as much. `toy` shrinks networks
+    and batches to what a test can wait for.
     """
+    adaptation = params.adaptation
+    names = [name for name in (*adaptation.methods, "target_only") if name != "source_only"]
+    augmented = sorted({pair.source_augment for pair in adaptation.pairs.values()}, key=lambda one: (one != "none", one))
     return [
         _stylegan2(params.stylegan2, images, toy),
         _acgan(params.acgan, images, toy),
         _judge(params.judge, images, toy),
-        *(_adaptation(params.adaptation, name, images, toy) for name in (*params.adaptation.methods, "target_only")),
+        *(_adaptation(adaptation, "source_only", images, toy, augment) for augment in augmented),
+        *(_adaptation(adaptation, name, images, toy) for name in names),
     ]
+
+
+def others_of_best(params: schema.Params, *, images: int = 640, toy: bool = False) -> list[Trainer]:
+    """What the preset `best` trains in other ways than `paper`: adaptive augmentation, self-ensembling, and so on."""
+    alike = ("judge", "source_only", "target_only", "dann", "dsn")
+    found = (one for one in trainers(params, images=images, toy=toy) if one.name not in alike)
+    return [replace(one, name=f"{one.name} of best") for one in found]
 
 
 def digits(count: int, side: int = 28) -> tuple[np.ndarray, np.ndarray]:
@@ -62,13 +75,17 @@ def _stylegan2(params: schema.StyleGAN2, images: int, toy: bool) -> Trainer:
     network, settings, side = params.network, params.train, 64
     if toy:
         network = network.model_copy(update={"latent_dim": 8, "capacity": 2, "fmap_max": 8, "attention_heads": 1})
-        settings, side = settings.model_copy(update={"batch_size": 4, "accumulation": 2}), 8
+        settings, side = settings.model_copy(update={"batch_size": 2 * (network.minibatch_stddev or 2), "accumulation": 2}), 8
     start = settings.path_length_start - settings.path_length_start % settings.path_length_interval
     first = start + settings.path_length_interval
 
     def make(place: torch.device, precision: str, training: schema.Training) -> Trainable:
         pictures, _ = digits(images, side)
-        return StyleGAN2Training(pictures, network, settings.model_copy(update={"precision": precision}), training, 0, place)
+        model = StyleGAN2Training(pictures, network, settings.model_copy(update={"precision": precision}), training, 0, place)
+        if model.ada is not None:
+            # As after some training: at first nothing is augmented.
+            model.ada.p.fill_(0.5)
+        return model
 
     return Trainer(
         name="StyleGAN2",
@@ -78,7 +95,7 @@ def _stylegan2(params: schema.StyleGAN2, images: int, toy: bool) -> Trainer:
         runs=len(params.seeds),
         images=settings.batch_size,
         telling=(1, settings.penalty_interval, first, first + settings.path_length_interval),
-        timed=range(first + 1, first + 1 + (2 if toy else settings.path_length_interval)),
+        timed=range(first + 1, first + 1 + (2 if toy else math.lcm(settings.path_length_interval, settings.penalty_interval))),
     )
 
 
@@ -100,23 +117,31 @@ def _judge(params: schema.Judge, images: int, toy: bool) -> Trainer:
     return _plain("judge", make, settings, 1, settings.batch_size, toy)
 
 
-def _adaptation(params: schema.Adaptation, name: str, images: int, toy: bool) -> Trainer:
+def _adaptation(params: schema.Adaptation, name: str, images: int, toy: bool, augment: str = "none") -> Trainer:
     common = params.common.model_copy(update={"batch_size": 4} if toy else {})
     settings = getattr(params, name)
+    if toy and name == "mean_teacher":
+        settings = settings.model_copy(update={"width": 8})
     target = None if name in ("source_only", "target_only") else digits(images)[0]
 
     def make(place: torch.device, precision: str, training: schema.Training) -> Trainable:
         seed_step(0, "init")
         model: Any = device.place(method.named(name)(), place)
-        batches = make_batches(*digits(images), target, common.batch_size, "none", 0, place, training.resident_gb)
+        batches = make_batches(*digits(images), target, common.batch_size, augment, 0, place, training.resident_gb)
         model.start(batches, common.model_copy(update={"precision": precision}), settings, compiled=training.compile)
+        if name == "mean_teacher":
+            # Sure of a digit, as a trained one is: of images of which it is not, it learns nothing.
+            for classifier in (model.student, model.teacher):
+                classifier.class_head.bias.data[0] = 8.0
         return model
 
     seen = common.batch_size * (1 if target is None else 2)
-    runs = len(params.pairs) * len(params.seeds)
+    pairs = [pair for pair in params.pairs.values() if name != "source_only" or pair.source_augment == augment]
+    runs = len(pairs) * len(params.seeds)
     # DSN's last term comes late; its steps are timed from there on.
     first = getattr(settings, "similarity_start", 0) + 1
-    return _plain(name, make, settings, runs, seen, toy, precision=common.precision, first=first)
+    shown = name if augment == "none" else f"{name}, {augment}"
+    return _plain(shown, make, settings, runs, seen, toy, precision=common.precision, first=first)
 
 
 def _plain(

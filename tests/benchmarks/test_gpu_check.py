@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import gpu_check
-from benchmarks.paper_trainers import PAPER, trainers
+from benchmarks.paper_trainers import BEST, PAPER, others_of_best, trainers
 from stages.runtime import params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,10 +23,13 @@ def paper():
 
 @pytest.fixture(scope="module")
 def toys(paper):
-    return {one.name: one for one in trainers(paper, toy=True)}
+    best = others_of_best(params.load(ROOT / BEST), toy=True)
+    return {one.name: one for one in [*trainers(paper, toy=True), *best]}
 
 
-NAMES = ["StyleGAN2", "ACGAN", "judge", "source_only", "dann", "dsn", "target_only"]
+PAPERS = ["StyleGAN2", "ACGAN", "judge", "source_only", "source_only, jitter", "dann", "dsn", "target_only"]
+BESTS = ["StyleGAN2 of best", "ACGAN of best", "source_only, strong of best", "mean_teacher of best"]
+NAMES = [*PAPERS, *BESTS]
 CHECKS = [gpu_check.agrees, gpu_check.bf16, gpu_check.repeats, gpu_check.resumes]
 
 
@@ -34,6 +37,16 @@ CHECKS = [gpu_check.agrees, gpu_check.bf16, gpu_check.repeats, gpu_check.resumes
 @pytest.mark.parametrize("name", NAMES)
 def test_every_trainer_passes_what_a_cpu_can_check(check, name, toys, paper):
     check(toys[name], CPU, paper.training)
+
+
+def test_all_trainers_of_both_presets_are_there(toys):
+    assert list(toys) == NAMES
+
+
+def test_self_ensembling_learns_from_target_and_adaptive_augmentation_is_at_work(toys, paper):
+    found = gpu_check.losses(toys["mean_teacher of best"], CPU, "fp32", paper.training)
+    assert min(found["confident_share"]) == 1 and min(found["consistency_loss"]) > 0
+    assert min(gpu_check.losses(toys["StyleGAN2 of best"], CPU, "fp32", paper.training)["ada_p"]) > 0.4
 
 
 def test_streamed_images_are_the_resident_ones():
@@ -73,8 +86,8 @@ def test_the_telling_steps_of_stylegan2_have_penalty_and_path_length(toys, paper
 def test_the_preset_s_hours_are_its_runs_times_steps_times_a_step(paper):
     all_trainers = trainers(paper)
     assert {one.name: one.runs for one in all_trainers} == dict(
-        StyleGAN2=1, ACGAN=3, judge=1, source_only=9, dann=9, dsn=9, target_only=9
-    )
+        StyleGAN2=1, ACGAN=3, judge=1, source_only=6, dann=9, dsn=9, target_only=9
+    ) | {"source_only, jitter": 3}
     text = gpu_check.projection(all_trainers, {one.name: gpu_check.Speed(0.036, 0) for one in all_trainers})
     assert "StyleGAN2: 1 x 66000 steps in fp32, 0.7 h" in text and "dsn: 9 x 29000 steps in fp32, 2.6 h" in text
     steps = 66_000 + 3 * 24_375 + 10_000 + 9 * (3 * 14_000 + 29_000)
