@@ -44,8 +44,8 @@ def strong(images: Tensor) -> Tensor:
 
 def grey(images: Tensor) -> Tensor:
     """Luminance (n, 1, height, width) of images (n, 3, height, width)."""
-    weights = images.new_tensor(GREY).view(1, 3, 1, 1)
-    return (images * weights).sum(dim=1, keepdim=True)
+    red, green, blue = (channel * weight for channel, weight in zip(images.split(1, dim=1), GREY, strict=True))
+    return red + green + blue
 
 
 def warp(
