@@ -51,9 +51,23 @@ def transformed(images: Tensor, p: Tensor) -> Tensor:
     n, _, size, _ = images.shape
     with torch.autocast(images.device.type, enabled=False):
         places = F.affine_grid(geometry(n, size, p), list(images.shape), align_corners=False)
-        images = F.grid_sample(images, places, padding_mode="reflection", align_corners=False)
+        images = sampled(images, places)
         matrix, shift = colours(n, p)
         return torch.baddbmm(shift, matrix, images.flatten(2)).view_as(images)
+
+
+def sampled(images: Tensor, places: Tensor) -> Tensor:
+    """Images (n, channels, size, size) at `places` (n, size, size, 2) from -1 to 1, bilinearly, mirrored beyond their borders.
+
+    PyTorch's own kernel, on a GPU, adds gradients in whatever order they come; where the same bits are asked for every time,
+    it is taken apart into indexing, as `F.interpolate` then does with itself. That gathers every image four times.
+    """
+    if not torch.are_deterministic_algorithms_enabled():
+        return F.grid_sample(images, places, padding_mode="reflection", align_corners=False)
+    # It takes a second to import.
+    from torch._decomp.decompositions import grid_sampler_2d
+
+    return grid_sampler_2d(images, places, interpolation_mode=0, padding_mode=2, align_corners=False)
 
 
 def geometry(n: int, size: int, p: Tensor) -> Tensor:

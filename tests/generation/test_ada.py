@@ -177,6 +177,28 @@ def test_gradients_come_through_to_all_that_is_still_in_the_image() -> None:
     assert (images.grad != 0).float().mean() > 0.6
 
 
+def test_deterministic_sampling_has_the_same_images_and_gradients_without_the_kernel_that_adds_in_any_order() -> None:
+    images, places = pictures(4).requires_grad_(), 2.5 * torch.rand(4, 16, 16, 2) - 1.25
+    weights, found = torch.randn(4, 3, 16, 16), []
+    for deterministic in (False, True):
+        torch.use_deterministic_algorithms(deterministic)
+        sampled = ada.sampled(images, places)
+        torch.use_deterministic_algorithms(False)
+        found.append([sampled, *torch.autograd.grad((sampled * weights).sum(), images, retain_graph=True)])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)
+    assert ["GridSampler" in name for name in (kinds(found[0][0]), kinds(found[1][0]))] == [True, False]
+
+
+def kinds(tensor: Tensor) -> str:
+    """The names of all steps of its backward pass."""
+    names, waiting = set(), [tensor.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        names.add(node.name())
+        waiting += [one for one, _ in node.next_functions if one is not None]
+    return " ".join(names)
+
+
 def adapted(signs: list[float], **changes: object) -> list[float]:
     """p after each step."""
     one = AdaptiveAugmentation(**{"target": 0.6, "images": 160, "batch_size": 4} | changes)

@@ -17,6 +17,7 @@ from stages.generation.stylegan2 import (
     ModulatedConv,
     StyleGAN2,
     blur,
+    bordered,
 )
 
 SMALL = {"capacity": 2, "fmap_max": 16, "attention_layers": [1], "attention_heads": 2}
@@ -191,6 +192,20 @@ def test_blur_equals_a_convolution_with_the_outer_product() -> None:
     kernel = torch.outer(torch.tensor([1.0, 2, 1]), torch.tensor([1.0, 2, 1])) / 16
     expected = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), kernel.expand(3, 1, 3, 3), groups=3)
     torch.testing.assert_close(blur(x), expected)
+
+
+def test_deterministic_borders_are_the_same_with_the_same_first_and_second_gradients() -> None:
+    x, weights = torch.randn(2, 3, 8, 8, requires_grad=True), torch.randn(2, 3, 10, 10)
+    found = []
+    for deterministic in (False, True):
+        torch.use_deterministic_algorithms(deterministic)
+        y = bordered(x)
+        torch.use_deterministic_algorithms(False)
+        (gradient,) = torch.autograd.grad((y.square() * weights).sum(), x, create_graph=True)
+        found.append([y, gradient, *torch.autograd.grad(gradient.square().sum(), x)])
+    assert torch.equal(found[0][0], found[1][0])
+    assert "ReflectionPad2D" in found[0][0].grad_fn.name() and "Cat" in found[1][0].grad_fn.name()
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_a_faded_generator_makes_the_same_images_times_the_contrast() -> None:
