@@ -1,11 +1,15 @@
 """How much faster is one StyleGAN2 step than its plain form? `python -m benchmarks.stylegan2`.
 
-A step is one of the discriminator and one of the generator. The kinds of each, with and without their regularisers, are timed
-one by one and added up by how often the report has them: a gradient penalty every 4 steps, the path length every 32. Both
-forms take turns in one process, which keeps freed memory for them: the plain form, too, gains by that. It works through its 30
-images in 5 parts, ours takes them all at once. The laptop preset's size comes last. The adaptive augmentation is timed by itself.
+A step is one of the discriminator and one of the generator, and moves the average where the preset does so in every step. The
+kinds of each, with and without their regularisers, are timed one by one and added up by how often they come: a gradient
+penalty as often as in the preset (every 4 steps in `paper`, every 16 in `laptop`), the path length every 32, as `paper` has
+it, also for `laptop`, which trains without. Both forms do the same work: neither augments its images, and the plain
+one finds its latents drawn. They take turns in one process, which keeps freed memory for them: the plain form, too,
+gains by that. In `paper` it works through its 30 images in 5 parts, ours takes them all at once. The laptop preset's size
+comes last. Adaptive augmentation and DiffAugment are timed by themselves.
 """
 
+import math
 from collections.abc import Callable
 from statistics import median
 
@@ -14,9 +18,11 @@ import torch
 from benchmarks import plain_stylegan2 as plain
 from benchmarks.acgan import parts
 from benchmarks.common import duration, flops_of, interleaved, machine, peak_flops, peak_line, ratio_line
-from benchmarks.paper_trainers import digits
+from benchmarks.paper_trainers import PAPER, digits
 from benchmarks.plain_stylegan2 import Part
 from stages.generation.ada import transformed
+from stages.generation.augment import OPERATIONS, augment
+from stages.generation.average import ema_weight
 from stages.generation.train_stylegan2 import Training
 from stages.runtime import parallel, params, schema
 
@@ -40,20 +46,14 @@ def compare(preset: str, side: int, split: int, rounds: int, peaks: dict[str, fl
     size, shares = chosen.stylegan2.train.batch_size, shares_of_kinds(chosen.stylegan2.train)
     forms = {"plain": plain_kinds(our_training(chosen, side, "fp32", split), chosen.stylegan2.network, side)}
     forms |= {precision: our_kinds(our_training(chosen, side, precision, 1)) for precision in DTYPES}
-    seconds = interleaved(
-        {f"{form} {kind}": step for form, kinds in forms.items() for kind, step in kinds.items() if kind != "path length"},
-        rounds=rounds,
-        repeats=1,
-    )
-    # Once, since it is one in 32.
-    rare = interleaved({f"{form} path length": kinds["path length"] for form, kinds in forms.items()}, rounds=1, repeats=1)
-    seconds |= {name: taken * rounds for name, taken in rare.items()}
+    kinds = {f"{form} {kind}": step for form, kinds in forms.items() for kind, step in kinds.items()}
+    seconds = interleaved(kinds, rounds=rounds, repeats=1)
     steps = {form: [sum(shares[kind] * seconds[f"{form} {kind}"][i] for kind in shares) for i in range(rounds)] for form in forms}
     print(f"\nStyleGAN2 at {side}x{side}, the {preset} preset's network, batch {size}")
     for form in forms:
         print(f"  {form}: " + ", ".join(f"{kind} {duration(median(seconds[f'{form} {kind}']))}" for kind in shares))
-    augmented = interleaved({"ada": adaptive_augmentation(size, side)}, rounds=rounds, repeats=5)["ada"]
-    print(f"  adaptive augmentation of a batch and its gradient, part of no step above: {duration(median(augmented))}")
+    for name, taken in interleaved(augmentations(size, side), rounds=rounds, repeats=5).items():
+        print(f"  {name} of a batch and its gradient, part of no step above: {duration(median(taken))}")
     for precision in DTYPES:
         print(ratio_line(f"  step in {precision}", steps["plain"], steps[precision]))
         flops = sum(share * flops_of(forms[precision][kind]) for kind, share in shares.items())
@@ -76,17 +76,25 @@ def shares_of_kinds(settings: schema.StyleGAN2Train) -> dict[str, float]:
 
 
 def our_training(chosen: schema.Params, side: int, precision: str, split: int) -> Training:
-    """Ours with the settings of a preset, its batch in `split` parts, on images of noise."""
+    """Ours with the settings of a preset, its batch in `split` parts, on images of noise.
+
+    It does what the plain form does: no augmentation, and the path length as `paper` has it.
+    """
     images, _ = digits(64, side)
-    settings = chosen.stylegan2.train.model_copy(update={"precision": precision, "accumulation": split})
+    report = params.load(PAPER).stylegan2.train.model_dump()
+    settings = {name: value for name, value in report.items() if name.startswith("path_length")}
+    settings |= {"precision": precision, "accumulation": split, "augment": [], "ada_target": None}
     place = parallel.start(chosen.training)
-    return Training(images, chosen.stylegan2.network, settings, chosen.training, 0, place)
+    train = chosen.stylegan2.train.model_copy(update=settings)
+    return Training(images, chosen.stylegan2.network, train, chosen.training, 0, place)
 
 
 def our_kinds(model: Training) -> Kinds:
     """One call of each kind of step, as the training loop comes to it."""
-    regularised = model.settings.path_length_start + model.settings.path_length_interval
-    regularised -= regularised % model.settings.path_length_interval
+    interval = model.settings.path_length_interval
+    # The second step with a path length: the first has no mean to compare it with, and so no part of it in its loss.
+    regularised = interval * (math.ceil(model.settings.path_length_start / interval) + 1)
+    assert model._path_length_turn(regularised) == (False, True)
     return {
         "discriminator": lambda: model._update_discriminator(1),
         "penalised": lambda: model._update_discriminator(model.settings.penalty_interval),
@@ -95,10 +103,13 @@ def our_kinds(model: Training) -> Kinds:
     }
 
 
-def adaptive_augmentation(size: int, side: int) -> Callable[[], object]:
-    """The transforms of a batch and the gradient by its images, as the generator's step has them."""
+def augmentations(size: int, side: int) -> dict[str, Callable[[], object]]:
+    """All transforms of a batch and the gradient by its images, as the generator's step has them."""
     images, p = torch.rand(size, 3, side, side, requires_grad=True), torch.tensor(0.5)
-    return lambda: transformed(images, p).sum().backward()
+    return {
+        "adaptive augmentation": lambda: transformed(images, p).sum().backward(),
+        "DiffAugment with all its operations": lambda: augment(images, list(OPERATIONS)).sum().backward(),
+    }
 
 
 def plain_kinds(model: Training, network: schema.StyleGAN2Network, side: int) -> Kinds:
@@ -112,11 +123,17 @@ def plain_kinds(model: Training, network: schema.StyleGAN2Network, side: int) ->
     split = range(model.settings.accumulation)
     real = [discriminator_part(model, 1, part) for part in split]
     made = [generator_part(model, regularised=True) for _ in split]
+
+    def generator_step(*, regularised: bool) -> None:
+        form.generator_step(made, regularised)
+        if ema_weight(model.settings, 1) is not None:
+            form.average_step(model.settings.ema_decay)
+
     return {
         "discriminator": lambda: form.discriminator_step(real, penalised=False),
         "penalised": lambda: form.discriminator_step(real, penalised=True),
-        "generator": lambda: form.generator_step(made, regularised=False),
-        "path length": lambda: form.generator_step(made, regularised=True),
+        "generator": lambda: generator_step(regularised=False),
+        "path length": lambda: generator_step(regularised=True),
     }
 
 
