@@ -3,7 +3,7 @@
 Plain is benchmarks/plain_adaptation.py on PNG files, with the number of DataLoader workers that suits it best, and once more
 without its loader, on a batch in memory: what is left between the two is the loader's. Ours is a step of the pipeline's
 training with the settings of params.yaml, once per precision. Each form has a process of its own, as in real life, and they
-take turns.
+take turns. The classifiers that learn from labels alone come last, without a plain form.
 """
 
 import multiprocessing
@@ -21,11 +21,13 @@ from torch.profiler import profile
 
 from benchmarks import plain_adaptation as plain
 from benchmarks.common import duration, flops_of, interleaved, machine, peak_flops, peak_line, ratio_line
+from benchmarks.paper_trainers import trainers
 from stages.adaptation.method import named
 from stages.adaptation.train import make_batches
 from stages.runtime import device, parallel, params
 from stages.runtime.images import load_digits, load_unlabelled_digits
 from stages.runtime.seeding import seed_step
+from stages.runtime.training import Trainable
 
 METHODS = ("dann", "dsn", "mean_teacher")
 IMAGES, WORKERS, ROUNDS, STEPS = 4096, (1, 2, 3, 4), 5, 20
@@ -52,6 +54,7 @@ def main() -> None:
         peaks = {"fp32": peak_flops(torch.float32), "bf16": peak_flops(torch.bfloat16)}
         for method in METHODS:
             report(method, folder, arrays, peaks)
+        labels_alone(peaks)
 
 
 def pictures() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -87,6 +90,19 @@ def report(method: str, folder: Path, arrays: tuple, peaks: dict[str, float]) ->
         print(f"  {precision}: {2 * size / typical:.0f} images/s; {peak_line('share', flops, typical, peaks[precision])}")
         if flops / typical < 0.3 * peaks[precision]:
             print(f"    {by_part(our_steps(method, arrays, precision))}", flush=True)
+
+
+def labels_alone(peaks: dict[str, float]) -> None:
+    """Print images a second and the share of the peak of the judge, source_only (with each augmentation) and target_only."""
+    chosen = params.load("params.yaml")
+    for one in trainers(chosen):
+        if one.name.split(",")[0] not in ("judge", "source_only", "target_only"):
+            continue
+        for precision, peak in peaks.items():
+            step = endlessly(one.make(torch.device("cpu"), precision, chosen.training), first=1)
+            flops, [seconds] = flops_of(step), interleaved({"": step}, rounds=ROUNDS, repeats=STEPS).values()
+            typical = median(seconds)
+            print(peak_line(f"{one.name} in {precision}: {one.images / typical:.0f} images/s", flops, typical, peak), flush=True)
 
 
 def best_workers(method: str, folder: Path) -> int:
@@ -125,7 +141,12 @@ def our_steps(method: str, arrays: tuple, precision: str) -> Callable[[], Any]:
     model = device.place(named(method)(), place)
     batches = make_batches(*arrays, common.batch_size, "none", 0, place, training.resident_gb)
     model.start(batches, common.model_copy(update={"precision": precision}), settings, compiled=training.compile)
-    steps = iter(range(FIRST, 10**9))
+    return endlessly(model, FIRST)
+
+
+def endlessly(model: Trainable, first: int) -> Callable[[], None]:
+    """The next step of a training, as its loop calls it."""
+    steps = iter(range(first, 10**9))
 
     def step() -> None:
         number = next(steps)

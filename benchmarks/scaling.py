@@ -1,6 +1,7 @@
-"""How the cost of each part grows with images, classes, steps and trainings: small sizes doubled three times, under two minutes.
+"""How the cost of each part grows with images, classes, steps, pairs and seeds: small sizes doubled three times, some minutes.
 
-The exponent is the slope of log seconds over log size: 1 is linear, 0 does not grow.
+Prints a Markdown table of the medians of three rounds, with the least and the most. The exponent is the slope of log seconds
+over log size: 1 is linear, 0 does not grow. A pair or a seed more is a training more of each method.
 """
 
 import functools
@@ -31,7 +32,7 @@ from stages.runtime.seeding import numpy_generator, seed_step
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
-FEATURES = 1280
+FEATURES, ROUNDS = 1280, 3
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,11 @@ class Row:
     of: str
     at: Callable[[int], Callable[[], object]]
     why: str = ""
-    rounds: int = 3
 
 
 def main() -> None:
     print(machine())
-    print("| part | sizes | seconds | exponent | |\n|---|---|---|---|---|")
+    print("| part | sizes | median (least–most) | exponent | |\n|---|---|---|---|---|")
     for row in rows():
         print(line(row, measure(row)), flush=True)
 
@@ -67,18 +67,18 @@ def rows() -> Iterator[Row]:
     yield Row("Fréchet statistics", doubled(4000), "images", lambda n: functools.partial(moments_of, features(n)))
     yield Row("KID, 20 subsets of 200", doubled(500), "images", kernel_distance, "its subsets keep their size")
     yield Row("precision and recall", doubled(250), "images", manifolds, "compares every image with every other")
-    yield Row("t-SNE", doubled(125), "points", embedding, "Barnes-Hut: n log n, over fixed costs", rounds=1)
-    yield Row("dvc status", doubled(1), "seeds", status, "starting DVC; each seed adds the same stages", rounds=1)
+    yield Row("t-SNE", doubled(125), "points", embedding, "Barnes-Hut: n log n, over fixed costs")
+    yield Row("`dvc status`", doubled(1), "seeds", status, "starting DVC; each seed adds the same stages")
 
 
 def doubled(first: int) -> tuple[int, ...]:
     return first, 2 * first, 4 * first, 8 * first
 
 
-def measure(row: Row) -> list[float]:
-    """Median seconds at each size."""
+def measure(row: Row) -> list[list[float]]:
+    """Seconds of each round at each size."""
     forms = {str(size): row.at(size) for size in row.sizes}
-    return [median(seconds) for seconds in interleaved(forms, rounds=row.rounds, repeats=1).values()]
+    return list(interleaved(forms, rounds=ROUNDS, repeats=1).values())
 
 
 def exponent(sizes: tuple[int, ...], seconds: list[float]) -> float:
@@ -86,14 +86,15 @@ def exponent(sizes: tuple[int, ...], seconds: list[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
-def line(row: Row, seconds: list[float]) -> str:
+def line(row: Row, seconds: list[list[float]]) -> str:
     """The row of the table; what is neither linear nor explained says so."""
-    slope = exponent(row.sizes, seconds)
+    slope = exponent(row.sizes, list(map(median, seconds)))
     verdict = row.why or ("linear" if slope <= 1.15 else "NOT LINEAR")
     if not row.why and slope < 0.85:
         verdict = "at most linear, over fixed costs"
     sizes = f"{', '.join(map(str, row.sizes))} {row.of}"
-    return f"| {row.name} | {sizes} | {', '.join(map(duration, seconds))} | {slope:.2f} | {verdict} |"
+    taken = ", ".join(f"{duration(median(all_of))} ({duration(min(all_of))}–{duration(max(all_of))})" for all_of in seconds)
+    return f"| {row.name} | {sizes} | {taken} | {slope:.2f} | {verdict} |"
 
 
 def blending(count: int) -> Callable[[], object]:

@@ -15,11 +15,17 @@ def row(why=""):
 def test_a_power_law_gives_its_exponent_and_what_it_means(power, verdict):
     seconds = [0.001 * size**power for size in SIZES]
     assert scaling.exponent(SIZES, seconds) == pytest.approx(power)
-    assert scaling.line(row(), seconds).endswith(f"| {power:.2f} | {verdict} |")
+    assert scaling.line(row(), [[one] for one in seconds]).endswith(f"| {power:.2f} | {verdict} |")
 
 
 def test_a_part_that_is_known_not_to_be_linear_says_why():
-    assert scaling.line(row("compares all with all"), [0.1, 0.4, 1.6, 6.4]).endswith("| 2.00 | compares all with all |")
+    assert scaling.line(row("compares all with all"), [[0.1], [0.4], [1.6], [6.4]]).endswith("| 2.00 | compares all with all |")
+
+
+def test_least_and_most_stand_beside_the_median():
+    assert "| 2.0 ms (1.0 ms–4.0 ms), 12.0 s (11.0 s–13.0 s), " in scaling.line(
+        row(), [[0.001, 0.004, 0.002], [11, 13, 12], [1], [1]]
+    )
 
 
 def test_sizes_double():
