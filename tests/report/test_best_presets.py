@@ -1,16 +1,51 @@
 """The presets `best` and `best_packaged` are the presets that they come from, done better: the same study, more of it."""
 
+import re
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stages.runtime import params, schema
 
 ROOT = Path(__file__).resolve().parents[2]
+# Params in which both differ from `paper`; those of ACGAN's moving average and of its learning rates stand in no table of README.
+ACGAN = {"acgan.train.ema_decay", "acgan.train.lr_decay"}
+BOTH = ACGAN | {
+    "adaptation.methods",
+    "stylegan2.network.minibatch_stddev",
+    "stylegan2.train.ada_target",
+    "stylegan2.train.initial_contrast",
+    "stylegan2.train.penalty_scaled",
+    "stylegan2.train.ema",
+    "stylegan2.sample.mean_style",
+    "acgan.train.fit",
+    "acgan.sample.form",
+}
+INGREDIENTS = {
+    "best": BOTH | {"stylegan2.train.path_length_scaled"},
+    "best_packaged": BOTH | {"acgan.train.generator_class_weight", "acgan.train.augment"},
+}
 
 
 def preset(name: str) -> schema.Params:
     return params.load(ROOT / f"presets/{name}.yaml")
+
+
+def value(content: schema.Params, key: str) -> Any:
+    return reduce(getattr, key.split("."), content)
+
+
+def beyond_the_study() -> dict[str, str]:
+    """The params in README's table of what the study did without, each with the value that it names there, or an empty one."""
+    section = (ROOT / "README.md").read_text().split("\n## Beyond the study\n")[1].split("\n## ")[0]
+    part, found = "", {}
+    for first, second in re.findall(r"^\| (?:(\w+) )?\| (`[^|]+) \|", section, re.MULTILINE):
+        part = first or part
+        for key, named in re.findall(r"`([a-z0-9_]+\.[a-z0-9_.]+)(?:: (\w+))?`", second):
+            found[key if key.startswith("adaptation.") else f"{part.lower()}.{key}"] = named
+    return found
 
 
 @pytest.mark.parametrize(("name", "base"), [("best", "paper"), ("best_packaged", "laptop")])
@@ -53,3 +88,13 @@ def test_mean_teacher_has_its_publication_s_settings_and_budget():
         **{"steps": 70_000, "width": 128, "ema_decay": 0.99, "confidence": 0.968, "consistency_weight": 3.0},
         **{"balance_weight": 0.005, "separate_batch_norm": True, "intensity": True, "warp": True, "noise": 0.1, "lr_decay": 0.0},
     }
+
+
+@pytest.mark.parametrize("name", INGREDIENTS)
+def test_what_readme_has_beyond_the_study_is_in_them(name):
+    ours, paper = preset(name), preset("paper")
+    named = beyond_the_study()
+    assert {key for key in named.keys() | ACGAN if value(ours, key) != value(paper, key)} == INGREDIENTS[name]
+    forms = {key: form for key, form in named.items() if form}
+    assert forms and {key: value(ours, key) for key in forms} == forms
+    assert ours.stylegan2.train.penalty_weight > 0
