@@ -15,6 +15,7 @@ from stages.adaptation.method import METHODS
 from stages.runtime.errors import UserError
 from stages.runtime.images import load_arrays, save_arrays
 from stages.runtime.weights import read_weights
+from tests.parallel.together import together
 
 ROOT = Path(__file__).resolve().parents[2]
 PAIR = "syn-mnistm"
@@ -196,6 +197,27 @@ def test_training_and_evaluation_choose_alike():
     step = evaluation("dann")["selection"]["soft_neighbourhood_density"]["step"]
     models = Path("models") / f"{PAIR}-dann-3"
     assert (models / "weights.safetensors").read_bytes() == (models / f"snapshots/{step:06d}.safetensors").read_bytes()
+
+
+def train_in_float64():
+    torch.set_default_dtype(torch.float64)
+    torch.Tensor.float = torch.Tensor.double
+    train.main(PAIR, "dann", 3)
+
+
+def test_two_processes_choose_the_snapshot_that_one_would_and_it_has_the_same_weights():
+    change("common", selection="soft_neighbourhood_density")
+    models, taken, weights = Path("models") / f"{PAIR}-dann-3", [], []
+    for count in (1, 2):
+        assert together(count, train_in_float64) == [None] * count
+        content = (models / "weights.safetensors").read_bytes()
+        taken.append([path.stem for path in (models / "snapshots").iterdir() if path.read_bytes() == content])
+        weights.append(read_weights(models / "weights.safetensors"))
+    assert taken == [["000002"]] * 2
+    alone, shared = weights
+    assert alone.keys() == shared.keys()
+    for name, tensor in alone.items():
+        torch.testing.assert_close(shared[name], tensor, rtol=1e-8, atol=1e-8, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @pytest.mark.parametrize("method", ["source_only", "target_only"])
