@@ -28,8 +28,7 @@ def start(training: Training) -> torch.device:
     Raises UserError where DEVICES is no number or asks for more GPUs than there are.
     """
     _settings["sync_batch_norm"] = training.sync_batch_norm
-    device.keep_freed_memory()
-    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    place = device.pick()
     if met() and place.type == "cuda":
         place = torch.device("cuda", torch.cuda.current_device())
     elif not met() and wanted() > 1:

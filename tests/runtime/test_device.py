@@ -1,3 +1,7 @@
+import platform
+import resource
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -50,3 +54,22 @@ def test_bf16_without_instructions_for_it_is_said_once(tmp_path, monkeypatch, ca
             pass
     device._note_slow_bfloat16.cache_clear()
     assert capfd.readouterr().err.count("no bfloat16 instructions: precision fp32 would train faster here") == lines
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+@pytest.mark.parametrize(("first", "fresh"), [("", True), ("device.pick()", False)])
+def test_who_has_picked_a_device_gets_freed_memory_again_without_new_pages(first, fresh):
+    code = f"""
+import resource, torch
+from stages.runtime import device
+{first}
+# The first few leave holes between small blocks.
+for count in (20, 5):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(count):
+        torch.ones(12 << 20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    pages = 5 * (48 << 20) // resource.getpagesize()
+    assert (int(done.stdout) > 0.01 * pages) == fresh
