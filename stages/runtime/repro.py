@@ -189,10 +189,14 @@ def visible_gpus() -> list[str]:
 
 
 def environment(slot: int, jobs: int, gpus: Sequence[str]) -> dict[str, str]:
-    """Variables for a stage: its own GPU, or its part of the cores where there is none."""
-    if gpus:
-        return os.environ | {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]}
-    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))} | os.environ
+    """Variables for a stage: its part of the cores, and its own GPU where there are any."""
+    variables = {"OMP_NUM_THREADS": str(max(1, cores() // jobs))} | os.environ
+    return variables | {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if gpus else variables
+
+
+def cores() -> int:
+    """How many this process may use: in a container perhaps two of 64."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def logs() -> Path:

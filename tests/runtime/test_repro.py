@@ -94,14 +94,24 @@ def test_an_interruption_stops_what_runs_and_starts_nothing_more(monkeypatch):
     assert sorted(pretended.started) == ["alone", "first"]
 
 
-def test_every_stage_has_one_gpu_or_its_part_of_the_cores(monkeypatch):
+def test_every_stage_has_its_part_of_the_cores_and_one_gpu(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(repro.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(repro, "cores", lambda: 8)
     assert [repro.environment(slot, 3, ["4", "6"])["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == ["4", "6", "4"]
-    assert repro.environment(0, 3, [])["OMP_NUM_THREADS"] == "2"
+    assert {repro.environment(0, 3, gpus)["OMP_NUM_THREADS"] for gpus in ([], ["4", "6"])} == {"2"}
     assert repro.environment(0, 9, [])["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert repro.environment(0, 3, [])["OMP_NUM_THREADS"] == "5"
+
+
+@pytest.mark.parametrize(("affinity", "expected"), [({3, 5}, 2), (None, 64)])
+def test_only_cores_that_may_be_used_are_shared(monkeypatch, affinity, expected):
+    monkeypatch.setattr(repro.os, "cpu_count", lambda: 64)
+    if affinity:
+        monkeypatch.setattr(repro.os, "sched_getaffinity", lambda process: affinity, raising=False)
+    else:
+        monkeypatch.delattr(repro.os, "sched_getaffinity", raising=False)
+    assert repro.cores() == expected
 
 
 def test_several_gpus_a_stage_are_refused(monkeypatch):
