@@ -41,11 +41,23 @@ def _statistics(norm: nn.BatchNorm2d, values: Tensor, sign: Tensor, domains: int
     """Means and variances (domains, channels) of the values, whose signs were changed; updates the running ones."""
     running, found = norm.running_mean * sign, []
     for part in values.chunk(domains):
-        found.append(torch.batch_norm_update_stats(part, running, norm.running_var, norm.momentum))
+        found.append(_updated(part, running, norm.running_var, norm.momentum))
     norm.running_mean.copy_(running * sign)
     norm.num_batches_tracked += domains
     means, variances = zip(*found, strict=True)
     return torch.stack(means), torch.stack(variances)
+
+
+def _updated(part: Tensor, mean: Tensor, variance: Tensor, momentum: float) -> tuple[Tensor, Tensor]:
+    """Means and variances (channels,) of one domain's values, after the running ones have moved towards them."""
+    if not torch.compiler.is_compiling():
+        return torch.batch_norm_update_stats(part, mean, variance, momentum)
+    # PyTorch does not tell its compiler that this function changes the running ones, which stay as they were.
+    found_variance, found_mean = torch.var_mean(part.float(), (0, 2, 3), correction=0)
+    count = part.numel() / len(mean)
+    mean.lerp_(found_mean, momentum)
+    variance.lerp_(found_variance * (count / (count - 1)), momentum)
+    return found_mean, found_variance
 
 
 class _PoolNormaliseRelu(torch.autograd.Function):
