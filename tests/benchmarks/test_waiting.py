@@ -17,7 +17,7 @@ from stages.runtime import params
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["StyleGAN2", "ACGAN", "judge", "source_only", "source_only, jitter", "dann", "dsn", "target_only"]
-NAMES += [f"{name} of best" for name in ("StyleGAN2", "ACGAN", "source_only, strong")]
+NAMES += [f"{name} of best" for name in ("StyleGAN2", "ACGAN", "source_only, strong", "mean_teacher")]
 MAKES = (torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor)
 READS = (
     Tensor.item,
