@@ -67,10 +67,10 @@ def _faces(study: Study, by_extractor: dict[str, Any]) -> Answer:
     return Answer("stylegan2", "StyleGAN2: faces", (study.faces,), verdict, bars, note)
 
 
-def _digits(study: Study, ours: Spread, real: float, theirs: float | None) -> Answer:
+def _digits(study: Study, ours: Spread, real: Spread, theirs: float | None) -> Answer:
     """The judge's accuracy on generated digits between chance and real digits."""
     bars = [Bar("chance", CHANCE, f"{100 * CHANCE:.0f} %"), Bar("generated", ours["mean"], _percent(ours), True, theirs)]
-    bars.append(Bar("real digits", real, f"{100 * real:.1f} %"))
+    bars.append(Bar("real digits", real["mean"], _percent(real)))
     verdict = f"{100 * ours['mean']:.0f} % are read as the digit that was asked for"
     datasets = tuple(dict.fromkeys((study.digits, study.judged)))
     note = "accuracy of an independent judge: longer is better"
