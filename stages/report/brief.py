@@ -8,6 +8,7 @@ from stages.report.charts import CHANCE
 from stages.report.comparison import DISTANCES, Row, Spread, adaptation_figures
 from stages.report.names import measure_name, method_name, pair_name
 from stages.report.results import BOUND, Study
+from stages.report.verdicts import direction
 
 BASE = "source_only"
 
@@ -90,16 +91,14 @@ def _pair(study: Study, pair: str, methods: dict[str, Spread], theirs: dict[str,
     )
     sides = (study.pairs[pair].source, study.pairs[pair].target)
     note = "accuracy on target test: longer is better, chance is 10 %"
-    note += "; ≈ is within a standard deviation" if "≈" in verdict else ""
+    note += "; ≈: not sure, as these seeds differ" if "≈" in verdict else ""
     return Answer(f"pair-{pair}", pair_name(pair), sides, verdict, bars, note)
 
 
 def _gain(method: str, value: Spread, base: Spread) -> str:
-    """The difference with its sign: better, worse, or no more than a standard deviation of either."""
-    difference = value["mean"] - base["mean"]
-    known = [std for std in (value["std"], base["std"]) if std]
-    mark = "≈" if abs(difference) <= max(known, default=0.0) else "▲" if difference > 0 else "▼"
-    return f"{mark} {method_name(method)} {100 * difference:+.1f}".replace("-", "−")
+    """The difference with its sign, marked as better, worse, or not sure where both have the two seeds that tell it."""
+    mark = ("≈ ", "▲ ", "▼ ")[direction(base, value)] if min(value["n"], base["n"]) > 1 else ""
+    return f"{mark}{method_name(method)} {100 * (value['mean'] - base['mean']):+.1f}".replace("-", "−")
 
 
 def _number(value: Spread) -> str:

@@ -45,7 +45,8 @@ def test_digits_lie_between_chance_and_real_digits(study):
 
 def test_methods_are_set_against_source_only_and_the_bound_is_no_gain(study):
     pair = answers()[2]
-    assert pair.verdict == "▲ DANN +7.0, ▲ DSN +9.5 points over source only"
+    assert pair.verdict == "≈ DANN +7.0, ≈ DSN +9.5 points over source only"
+    assert pair.note.endswith("; ≈: not sure, as these seeds differ")
     assert [(bar.label, bar.asked) for bar in pair.bars] == [
         ("source only", True),
         ("DANN", True),
@@ -54,12 +55,30 @@ def test_methods_are_set_against_source_only_and_the_bound_is_no_gain(study):
     ]
 
 
+# sqrt(0.03^2 / 4 + 0.04^2 / 4) is 0.025, of 5.6 degrees of freedom: accuracies must differ by 0.0624.
 @pytest.mark.parametrize(
-    "mean, std, words",
-    [(0.452, None, "▼ DSN −4.8"), (0.5, None, "≈ DSN +0.0"), (0.6, 0.01, "▲ DSN +10.0"), (0.51, 0.02, "≈ DSN +1.0")],
+    "mean, words",
+    [(0.564, "▲ DSN +6.4"), (0.561, "≈ DSN +6.1"), (0.5, "≈ DSN +0.0"), (0.439, "≈ DSN −6.1"), (0.436, "▼ DSN −6.4")],
 )
-def test_a_gain_says_whether_it_is_more_than_the_spread(mean, std, words):
-    assert brief._gain("dsn", {"mean": mean, "std": std, "n": 2}, {"mean": 0.5, "std": None, "n": 2}) == words
+def test_a_gain_says_whether_it_is_more_than_the_spread(mean, words):
+    assert brief._gain("dsn", {"mean": mean, "std": 0.03, "n": 4}, {"mean": 0.5, "std": 0.04, "n": 4}) == words
+
+
+@pytest.mark.parametrize("counts", [(1, 1), (1, 3), (3, 1)])
+def test_a_gain_of_a_single_seed_has_no_mark(counts):
+    value, base = ({"mean": mean, "std": 0.01 if n > 1 else None, "n": n} for mean, n in zip((0.6, 0.5), counts, strict=True))
+    assert brief._gain("dsn", value, base) == "DSN +10.0"
+    assert brief._gain("dsn", base, value) == "DSN −10.0"
+
+
+def test_a_card_of_a_single_seed_says_that_no_spread_is_known(study):
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    content["adaptation"]["seeds"] = [1]
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    summarise_with_a_blank_picture()
+    top = " ".join(made().text.split()).split("Every figure, the study’s beside ours")[0]
+    assert top.count("n = 1, no spread known") == 1 and top.count("n = 2") == 2
+    assert "DANN +6.0, DSN +8.0 points over source only" in top and not set("▲▼≈") & set(top)
 
 
 def test_without_source_only_no_gain_is_claimed(study):
