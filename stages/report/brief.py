@@ -42,9 +42,9 @@ class Answer:
 def answers(study: Study, summary: dict[str, Any], rows: list[Row]) -> Iterator[Answer]:
     """Faces, digits, and one for every pair; the comparison's `rows` hold the study's figure where it is comparable."""
     yield _faces(study, summary["stylegan2"]["clean"])
-    accuracy = summary["acgan"]["judge_accuracy"]
-    theirs = next(row.theirs for row in rows if row.ours is accuracy)
-    yield _digits(study, accuracy, summary["judge"]["test_accuracy"], theirs)
+    digits = summary["acgan"]
+    theirs = next(row.theirs for row in rows if row.ours is digits["judge_accuracy"])
+    yield _digits(study, digits, summary["judge"]["test_accuracy"], theirs)
     compared = adaptation_figures(study)
     for pair, methods in summary["adaptation"].items():
         found = {method: figures["accuracy"] for method, figures in methods.items()}
@@ -68,13 +68,17 @@ def _faces(study: Study, by_extractor: dict[str, Any]) -> Answer:
     return Answer("stylegan2", "StyleGAN2: faces", (study.faces,), verdict, bars, note)
 
 
-def _digits(study: Study, ours: Spread, real: Spread, theirs: float | None) -> Answer:
-    """The judge's accuracy on generated digits between chance and real digits."""
+def _digits(study: Study, figures: dict[str, Any], real: Spread, theirs: float | None) -> Answer:
+    """The judge's accuracy on generated digits between chance and real digits, and their recall, which like digits lack."""
+    ours, recall, ceiling = figures["judge_accuracy"], figures["diversity"]["recall"], figures["diversity"]["recall_ceiling"]
     bars = [Bar("chance", CHANCE, f"{100 * CHANCE:.0f} %"), Bar("generated", ours["mean"], _percent(ours), True, theirs)]
     bars.append(Bar("real digits", real["mean"], _percent(real)))
-    verdict = f"{100 * ours['mean']:.0f} % are read as the digit that was asked for"
+    bars.append(Bar("recall, generated", recall["mean"], _percent(recall), True))
+    bars.append(Bar("recall, real digits", ceiling["mean"], _percent(ceiling)))
+    verdict = f"{100 * ours['mean']:.0f} % are read as the digit that was asked for; their recall is {100 * recall['mean']:.0f} %"
+    verdict += f", of real digits {100 * ceiling['mean']:.0f} %"
     datasets = tuple(dict.fromkeys((study.digits, study.judged)))
-    note = "accuracy of an independent judge: longer is better"
+    note = "accuracy of an independent judge, and recall within a class, low where digits are alike: longer is better"
     return Answer("acgan", "ACGAN: digits by class", datasets, verdict, bars, note)
 
 
