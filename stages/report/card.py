@@ -181,6 +181,13 @@ def classifier(run: str, path: Path, pair: Any, common: Any, settings: Any) -> C
     if method not in ("source_only", "target_only"):
         sides["target, without labels"] = pair.target
     augmented = {} if bound else {"source_augment": pair.source_augment}
+    figures = {
+        f"accuracy on the test images of {pair.target}": percent(found["accuracy"]),
+        f"accuracy on images of {pair.source} that were held out": percent(found["source_validation_accuracy"]),
+    }
+    if "proxy_a_distance" in found:
+        label = "proxy A-distance of the domains' codes, from 0, alike, to 2, always told apart"
+        figures[label] = f"{found['proxy_a_distance']:.2f}"
     return Card(
         what=f"A classifier of digits for {pair.target} by the method {method_name(method)}, on the pair {name}.",
         rows={
@@ -193,10 +200,7 @@ def classifier(run: str, path: Path, pair: Any, common: Any, settings: Any) -> C
         ),
         datasets=sides,
         settings={"common": common.model_dump(), method: settings.model_dump(), **augmented},
-        figures={
-            f"accuracy on the test images of {pair.target}": percent(found["accuracy"]),
-            f"accuracy on images of {pair.source} that were held out": percent(found["source_validation_accuracy"]),
-        },
+        figures=figures,
         limits=DIGIT_LIMITS,
     )
 
