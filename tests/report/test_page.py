@@ -122,6 +122,23 @@ def test_the_ablation_s_verdicts_stand_on_the_page_and_in_the_summary(study):
     assert summary.count("Mixing styles helps") == 1 and r"\<script\>" in summary and "81.25 ± 1.50 (n = 3)" in summary
 
 
+def test_the_domains_distance_has_its_spread_and_number_of_seeds(study):
+    text = " ".join(made().text.split())
+    assert "DANN 59.0 ± 1.4 96.0 1.62 ± 0.18 58 58" in text
+    assert "Target test and the domains’ distance: seeds 0, 1, n = 2, mean ± standard deviation." in text
+
+
+@pytest.mark.parametrize("preset", ["packaged", "official"])
+def test_what_tuning_saw_is_said_of_every_preset_alike(preset, request):
+    request.getfixturevalue({"packaged": "study", "official": "paper_study"}[preset])
+    text = " ".join(made().text.split())
+    assert "Except for “target only”, no target label took part in training, and none chose the snapshot." in text
+    assert "were tuned on syn → mnistm alone, by labels of target training images that no training saw (oracle_dev ;" in text
+    assert "The other pairs take them over, but that a grey source with a coloured target has source_augment: strong" in text
+    assert "No test image of a target takes part in a choice." in text
+    assert "laptop preset" not in text
+
+
 def made_without_ablation() -> Reader:
     verdicts.write([])
     assert "Ablation" not in (reader := made()).text
