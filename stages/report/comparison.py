@@ -1,12 +1,12 @@
-"""Every figure of the study beside ours, with the difference: the rows, and the Markdown table of them."""
+"""Every figure of the study beside ours, with the difference: the rows, and the Markdown table of them; below it, our own."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stages.report import reference, verdicts
-from stages.report.names import measure_name, method_name
+from stages.report.names import measure_name, method_name, pair_name
 from stages.report.results import PROTOCOLS, Study
 from stages.runtime.schema import Pair
 
@@ -44,25 +44,17 @@ class Row:
         """Ours against the study's: better, worse or equal, as far as the printed digits tell; empty where one is missing."""
         if self.theirs is None or self.ours is None:
             return ""
-        difference = float(self._number(self.ours["mean"] - self.theirs))
+        difference = float(_number(self.ours["mean"] - self.theirs, self.percent))
         return "equal" if not difference else "better" if (difference < 0) == self.lower else "worse"
 
     @property
     def cells(self) -> tuple[str, ...]:
         """The row in words: figure, data, the study's, ours, difference, real images; a dash for what there is not."""
         both = self.theirs is not None and self.ours is not None
-        difference = self._number(self.ours["mean"] - self.theirs, "+") if both else "–"
-        theirs = "–" if self.theirs is None else self._number(self.theirs)
-        return self.name, self.data, theirs, self._spread(self.ours, count=True), difference, self._spread(self.real)
-
-    def _number(self, value: float, sign: str = "") -> str:
-        return f"{100 * value if self.percent else value:{sign}.2f}"
-
-    def _spread(self, value: Spread | None, *, count: bool = False) -> str:
-        if value is None:
-            return "–"
-        spread = f" ± {self._number(value['std'])}" if value["std"] else ""
-        return self._number(value["mean"]) + spread + (f" (n = {value['n']})" if count else "")
+        difference = _number(self.ours["mean"] - self.theirs, self.percent, "+") if both else "–"
+        theirs = "–" if self.theirs is None else _number(self.theirs, self.percent)
+        ours, real = _spread(self.ours, self.percent, count=True), _spread(self.real, self.percent)
+        return self.name, self.data, theirs, ours, difference, real
 
 
 HEAD = ("figure", "data", "study", "ours", "difference", "real images")
@@ -75,9 +67,7 @@ def rows(study: Study, summary: dict[str, Any]) -> list[Row]:
 
 def markdown(found: list[Row]) -> str:
     """The rows as a page of Markdown that stands by itself."""
-    lines = [HEAD, ("---", "---", *["---:"] * 4), *(tuple(map(escape, row.cells)) for row in found)]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"# The study's figures and ours\n\n{table}\n\n{NOTES}"
+    return f"# The study's figures and ours\n\n{_table(HEAD, [row.cells for row in found], words=2)}\n\n{NOTES}"
 
 
 NOTES = """\
@@ -94,6 +84,39 @@ can `fd` and `cs`, which are measured on other networks than FID and Inception S
 """
 
 
+def beside_accuracy(adaptation: dict[str, Any]) -> str:
+    """What no accuracy tells of adaptation, as Markdown to go below the other table: the domains' distance, and rules' regret.
+
+    `adaptation` is the summary's; methods without either are left out, and all of it where none has any.
+    """
+    rules = regretted(adaptation)
+    lines = []
+    for pair, methods in adaptation.items():
+        for method, figures in methods.items():
+            regret = figures.get("regret", {})
+            values = [(figures.get("proxy_a_distance"), False), *((regret.get(rule), True) for rule in rules)]
+            if any(value for value, _ in values):
+                cells = (_spread(value, percent, count=True) for value, percent in values)
+                lines.append((pair_name(pair), method_name(method), *cells))
+    if not lines:
+        return ""
+    head = ("pair", "method", "proxy A-distance", *(f"regret of {rule.replace('_', ' ')}" for rule in rules))
+    return f"\n# Adaptation, beside the accuracy\n\n{_table(head, lines, words=2)}\n\n{ADAPTATION_NOTES}"
+
+
+def regretted(adaptation: dict[str, Any]) -> list[str]:
+    """The rules for choosing a snapshot whose regret is known of any pair and method."""
+    found = (figures.get("regret", {}) for methods in adaptation.values() for figures in methods.values())
+    return list(dict.fromkeys(rule for regret in found for rule in regret))
+
+
+ADAPTATION_NOTES = """\
+Mean ± standard deviation over n seeds. The proxy A-distance is 0 where a linear classifier can't tell the domains apart by their
+codes, 2 where it always can. Regret, in percentage points, is how far the accuracy of the best snapshot lies above that of the
+one that the rule takes; labels of the target test are used only to report it.
+"""
+
+
 def ablation(readings: list[verdicts.Reading]) -> str:
     """The claims with verdicts and figures as Markdown to go below the other table; nothing where there are none.
 
@@ -102,12 +125,11 @@ def ablation(readings: list[verdicts.Reading]) -> str:
     readings = [reading for reading in readings if reading.verdict != verdicts.UNFINISHED]
     if not readings:
         return ""
-    lines = [("claim", "verdict", "figures"), ("---", "---", "---")]
+    lines = []
     for claim in verdicts.by_claim(readings):
         figures = ", ".join(f"{reading.setting} {reading.value}" for reading in claim)
-        lines.append(tuple(map(escape, (claim[0].claim, claim[0].verdict, f"{claim[0].measure}: {figures}"))))
-    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"\n# Ablation\n\n{rows}\n\n{ABLATION_NOTES}"
+        lines.append((claim[0].claim, claim[0].verdict, f"{claim[0].measure}: {figures}"))
+    return f"\n# Ablation\n\n{_table(('claim', 'verdict', 'figures'), lines, words=3)}\n\n{ABLATION_NOTES}"
 
 
 ABLATION_NOTES = """\
@@ -115,6 +137,24 @@ Settings stand from the one that should do worst to the one that should do best,
 is confirmed where each figure is better than the one before by more than chance would have it (Welch's t-test, 95 %), refuted
 where one is worse by as much, else open. `make ablation` ran them; metrics/ablation.csv has params and commits.
 """
+
+
+def _number(value: float, percent: bool, sign: str = "") -> str:
+    return f"{100 * value if percent else value:{sign}.2f}"
+
+
+def _spread(value: Spread | None, percent: bool, *, count: bool = False) -> str:
+    if value is None:
+        return "–"
+    spread = f" ± {_number(value['std'], percent)}" if value["std"] else ""
+    return _number(value["mean"], percent) + spread + (f" (n = {value['n']})" if count else "")
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]], words: int) -> str:
+    """A table of words in Markdown, its columns after the first `words` flush right."""
+    marks = ["---"] * words + ["---:"] * (len(head) - words)
+    escaped = [list(map(escape, line)) for line in (head, *lines)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (escaped[0], marks, *escaped[1:]))
 
 
 def escape(text: str) -> str:

@@ -1,7 +1,8 @@
 """Gather the figures of all runs that the params name into metrics/summary.json, and draw the pictures in plots/.
 
-plots/summary.md sets the figures beside the study's, and has the verdicts of metrics/ablation.csv. Reads results/, samples/ and
-the real faces in data/prepared/. Pictures of single runs show the first seed. Runs that the params don't name are left alone.
+plots/summary.md sets the figures beside the study's, and has what no accuracy tells of adaptation and the verdicts of
+metrics/ablation.csv. Reads results/, samples/ and the real faces in data/prepared/. Pictures of single runs show the first seed.
+Runs that the params don't name are left alone.
 
     python -m stages.report.summarize
 """
@@ -29,8 +30,8 @@ def main() -> None:
     summary = summarise(results)
     write_json("metrics/summary.json", summary)
     with replacing(PLOTS / "summary.md") as temporary:
-        page = comparison.markdown(comparison.rows(study, summary)) + comparison.ablation(verdicts.read())
-        temporary.write_text(page, encoding="utf-8")
+        page = comparison.markdown(comparison.rows(study, summary)) + comparison.beside_accuracy(summary["adaptation"])
+        temporary.write_text(page + comparison.ablation(verdicts.read()), encoding="utf-8")
     drawn = set()
     for name, figure in draw(results, summary):
         style.save(figure, PLOTS / f"{name}.png")

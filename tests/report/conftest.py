@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from stages.report import style, summarize, verdicts
-from stages.runtime.files import write_json
+from stages.runtime.files import read_json, write_json
 from stages.runtime.images import save_arrays
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +78,14 @@ def write_adaptation(pair: str, method: str, seed: int) -> None:
     judged |= {"proxy_a_distance": 1.5 + seed / 4, "selection": {"last": {"step": 10, "regret": 0.01 * seed}}}
     write_json(f"results/{run}/evaluation.json", judged)
     history(run, "class_loss", "lambda", "domain_loss") if method == "dann" else history(run, "class_loss", "class_accuracy")
+
+
+def write_regret(method: str, seed: int, rule: str, regret: float) -> None:
+    """What a further rule's choice costs a run."""
+    path = f"results/{PAIR}-{method}-{seed}/evaluation.json"
+    judged = read_json(path)
+    judged["selection"][rule] = {"step": 5, "regret": regret}
+    write_json(path, judged)
 
 
 def write_embedding(pair: str, method: str) -> None:

@@ -9,7 +9,7 @@ from stages.report.comparison import Row, escape, markdown, rows
 from stages.report.results import Study
 from stages.runtime import params
 from stages.runtime.files import read_json
-from tests.report.conftest import summarise_with_a_blank_picture
+from tests.report.conftest import summarise_with_a_blank_picture, write_regret
 
 
 def table() -> dict[str, Row]:
@@ -105,9 +105,35 @@ def test_one_seed_has_no_spread():
 
 
 def test_every_row_of_the_markdown_has_all_columns(paper_study):
-    lines = [line for line in Path("plots/summary.md").read_text().splitlines() if line.startswith("|")]
-    assert len(lines) == 2 + len(table())
-    assert {line.count(" | ") for line in lines} == {len(comparison.HEAD) - 1}
+    first, beside = Path("plots/summary.md").read_text().split("# Adaptation, beside the accuracy")
+    for text, count, columns in ((first, len(table()), len(comparison.HEAD)), (beside, 12, 4)):
+        lines = [line for line in text.splitlines() if line.startswith("|")]
+        assert len(lines) == 2 + count and {line.count(" | ") for line in lines} == {columns - 1}
+
+
+def test_the_domains_distance_and_every_rule_s_regret_stand_below_the_accuracies(study):
+    write_regret("dann", 0, "confident_share", 0.125)
+    write_regret("dann", 1, "confident_share", 0.125)
+    write_regret("dsn", 0, "target_entropy", 0.25)
+    summarise_with_a_blank_picture()
+    text = Path("plots/summary.md").read_text()
+    beside = text.split("# Adaptation, beside the accuracy\n\n")[1]
+    assert beside.splitlines()[0] == "| pair | method | proxy A-distance | regret of last | regret of confident share |"
+    last = "1.62 ± 0.18 (n = 2) | 0.50 ± 0.71 (n = 2)"
+    assert f"| syn → mnistm | source only | {last} | – |" in beside
+    assert f"| syn → mnistm | DANN | {last} | 12.50 (n = 2) |" in beside
+    assert "how far the accuracy of the best snapshot lies above that of the\none that the rule takes" in beside
+    assert "labels of the target test are used only to report it" in beside
+
+
+def test_methods_and_rules_without_such_a_figure_are_left_out():
+    accuracy, one = {"mean": 0.5, "std": None, "n": 1}, {"mean": 0.0125, "std": None, "n": 1}
+    found = {"a-b": {"dann": {"accuracy": accuracy, "regret": {"last": one}}, "dsn": {"accuracy": accuracy}}}
+    lines = [line for line in comparison.beside_accuracy(found).splitlines() if line.startswith("|")]
+    assert lines[2:] == ["| a → b | DANN | – | 1.25 (n = 1) |"]
+    assert comparison.beside_accuracy({"a-b": {"dsn": {"accuracy": accuracy}}}) == ""
+    hostile = comparison.beside_accuracy({"a-b": {"dann": {"regret": {"<b>|": one}}}})
+    assert r"regret of \<b\>\|" in hostile
 
 
 def test_hostile_words_stay_words_in_markdown():
