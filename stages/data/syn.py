@@ -6,6 +6,7 @@ painted with outline, shadow and relief (`_paint`), under uneven light through a
 """
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -92,12 +93,12 @@ def _number(digit: int, side: int, tilt: float, font: Font, generator: np.random
     height = side * generator.uniform(0.62, 0.92) / GLYPH
     matrix = _rotation(tilt) @ np.array([[1, generator.uniform(-0.15, 0.15)], [0, 1]])
     matrix = matrix @ np.diag([height * generator.uniform(0.8, 1.15), height])
-    target = side / 2 + side * generator.uniform(-0.06, 0.06, 2)
+    inverse = np.linalg.inv(matrix)
+    centre = inverse @ (side / 2 + side * generator.uniform(-0.06, 0.06, 2))
     masks = []
     for thickness in (weight, weight + OUTLINE):
         strip, middle = _strip(digits, place, spacing, font.masks[thickness], font.advances)
-        inverse = np.linalg.inv(matrix)
-        shift = np.array([middle, MARGIN + GLYPH / 2]) - inverse @ target
+        shift = np.array([middle, MARGIN + GLYPH / 2]) - centre
         affine = (*inverse[0], shift[0], *inverse[1], shift[1])
         mask = Image.fromarray(strip).transform((side, side), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
         masks.append(np.asarray(mask, np.float32)[..., None] / 255)
@@ -207,9 +208,13 @@ def _half_plane(side: int, angle: float, offset: float) -> np.ndarray:
 
 def _distance(side: int, angle: float) -> np.ndarray:
     """Distance from the centre in the direction of `angle` (degrees), in sides: float32 (side, side, 1)."""
-    axis = (np.arange(side, dtype=np.float32) + 0.5) / side - 0.5
-    radians = np.deg2rad(angle)
+    axis, radians = _axis(side), np.deg2rad(angle)
     return (axis * np.float32(np.cos(radians)) + axis[:, None] * np.float32(np.sin(radians)))[..., None]
+
+
+@cache
+def _axis(side: int) -> np.ndarray:
+    return (np.arange(side, dtype=np.float32) + 0.5) / side - 0.5
 
 
 def _rotation(angle: float) -> np.ndarray:
@@ -218,10 +223,9 @@ def _rotation(angle: float) -> np.ndarray:
 
 
 def _shifted(mask: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """The mask (side, side, 1) moved by up to 3 pixels down and right, its border repeated."""
-    down, right = offset
-    padded = np.pad(mask, ((3, 3), (3, 3), (0, 0)), mode="edge")
-    return padded[3 - down : len(padded) - 3 - down, 3 - right : len(padded) - 3 - right]
+    """The mask (side, side, 1) moved by `offset` pixels down and right, its border repeated."""
+    rows, columns = (np.arange(len(mask)) - offset[:, None]).clip(0, len(mask) - 1)
+    return mask[rows][:, columns]
 
 
 def _blurred(mask: np.ndarray, radius: float) -> np.ndarray:
