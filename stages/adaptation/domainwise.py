@@ -27,11 +27,15 @@ def convolved(convolution: nn.Conv2d, norm: nn.BatchNorm2d, images: Tensor, doma
     are pooled first, and only the quarter that is left is normalised; where the order is turned round, weights and
     convolution change their signs beforehand.
     """
-    if not norm.training or type(norm) is not nn.BatchNorm2d:
+    if type(norm) is not nn.BatchNorm2d:
         return F.relu(F.max_pool2d(normalised(norm, convolution(images), domains), 2))
     sign = torch.where(norm.weight.detach() < 0, -1.0, 1.0)
     filters = convolution.weight * sign.view(-1, 1, 1, 1)
     values = F.conv2d(images, filters, convolution.bias * sign).contiguous(memory_format=torch.channels_last)
+    if not norm.training:
+        pooled = F.max_pool2d(values, 2)
+        running = (norm.running_mean * sign, norm.running_var)
+        return F.relu(F.batch_norm(pooled, *running, norm.weight * sign, norm.bias, eps=norm.eps))
     mean, variance = _statistics(norm, values.detach(), sign, domains)
     return _PoolNormaliseRelu.apply(values, norm.weight * sign, norm.bias, mean, (variance + norm.eps).rsqrt())
 
