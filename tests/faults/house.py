@@ -92,6 +92,10 @@ class House:
             path = self.folder / out
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
+    def finished(self, stage: Stage) -> bool:
+        """Whether a training has all outs, which are its whole work once no state waits for it."""
+        return not self.states() and all((self.folder / out).exists() for out in stage.outs)
+
     def files(self) -> dict[str, str]:
         """SHA-256 of every file in the folder but those that are git's and dvc's own, times and resume states."""
         found = {}
