@@ -29,6 +29,7 @@ FEW_STEPS = {
     "stylegan2.network": {"minibatch_stddev": 2},
     "judge": {"steps": 12, "batch_size": 16},
     "adaptation": {"methods": list(get_args(MethodName))},
+    "adaptation.common": {"selection": "target_entropy"},
     "adaptation.source_only": {"steps": 8},
     "adaptation.target_only": {"steps": 8},
     "adaptation.dann": {"steps": 8, "lambda_steps": 8},
@@ -36,7 +37,7 @@ FEW_STEPS = {
     "adaptation.mean_teacher": {"steps": 6, "width": 4},
 }
 FEW_IMAGES = {
-    "stylegan2.sample": {"report": {"count": 8, "psi": 0.75}, "clean": {"count": 8, "psi": 1.0}},
+    "stylegan2.sample": {"mean_style": "tracked", "report": {"count": 8, "psi": 0.75}, "clean": {"count": 8, "psi": 1.0}},
     "evaluation.metrics": {"neighbours": 2, "splits": 2, "kid_subsets": 2, "kid_subset_size": 4},
     "embedding": {"points": 10, "perplexity": 5.0},
 }

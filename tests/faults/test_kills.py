@@ -36,6 +36,18 @@ def test_every_method_is_among_the_killed(house):
     assert {"train_stylegan2@0", "train_acgan@0", "train_judge"} <= set(trained)
 
 
+def test_a_rule_takes_a_snapshot_before_the_last_of_some_training_among_the_killed(house):
+    """One that, where the training was killed late, another process has made and the state has kept."""
+    earlier = set()
+    for stage in [stage for stage in house.stages if stage.kind == "adapt"]:
+        folder = house.folder / "models" / stage.name.partition("@")[2]
+        *before, last = (path.read_bytes() for path in sorted((folder / "snapshots").iterdir()))
+        content = (folder / "weights.safetensors").read_bytes()
+        assert content in (*before, last), stage.name
+        earlier |= {stage.name} if content != last else set()
+    assert earlier
+
+
 def test_all_together_are_enough(house, request):
     items = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
     asked = {item.callspec.params["kind"] for item in items}
