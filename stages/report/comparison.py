@@ -190,7 +190,8 @@ def _face_name(protocol: str, extractor: str, measure: str) -> str:
 
 
 def _digits(study: Study, summary: dict[str, Any]) -> Iterator[Row]:
-    name, real = "ACGAN, accuracy under the judge", summary["judge"]["test_accuracy"]
+    name = "ACGAN, accuracy under the judge"
+    real = {"mean": summary["judge"]["test_accuracy"], "std": None, "n": 1}
     data = f"{study.digits} ({study.origin(study.digits)})"
     same = study.digits == study.judged == reference.DIGITS and _comparable(study, study.digits)
     if not same:
