@@ -179,13 +179,16 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         about = _header(file.readline())
         payload = io.BytesIO(file.read())
     try:
-        return about, torch.load(payload, map_location="cpu", weights_only=True)
+        state = torch.load(payload, map_location="cpu", weights_only=True)
     except MemoryError:
         raise
     except Exception as error:  # the checksum can be right for anything; torch.load alone raises half a dozen kinds
         if "not enough memory" in str(error):
             raise MemoryError from None  # as torch's own allocator says it
         raise _Refused(f"is no resume state ({type(error).__name__})") from None
+    if not isinstance(state, dict):
+        raise _Refused("is no resume state")
+    return about, state
 
 
 def _header(line: bytes) -> dict[str, Any]:

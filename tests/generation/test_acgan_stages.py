@@ -1,5 +1,6 @@
 """stages.generation.train_acgan and sample_acgan: the step, repeatability, resuming, and the files they leave."""
 
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -227,8 +228,7 @@ def test_a_data_set_that_streams_from_disk_gives_the_same_weights(tmp_path):
     assert same(streamed, resident)
 
 
-@pytest.mark.slow
-def test_compiled_networks_train_and_keep_the_names_of_their_weights():
+def check_compiled() -> None:
     model = tiny_model(training=LAPTOP.training.model_copy(update={"compile": True}))
     eager = tiny_model()
     assert model.state_dict().keys() == eager.state_dict().keys()
@@ -242,6 +242,13 @@ def test_compiled_networks_train_and_keep_the_names_of_their_weights():
         torch.testing.assert_close(values[0], values[1], rtol=0.2, atol=0)
     assert model.generator._compiled_call_impl is not None
     assert model.discriminator._compiled_call_impl is not None
+
+
+@pytest.mark.slow
+def test_compiled_networks_train_and_keep_the_names_of_their_weights():
+    # Compiled backward passes start threads, and a process that has them can't be forked by other tests.
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        pool.apply(check_compiled)
 
 
 def test_stages_leave_weights_snapshots_history_and_ordered_samples(place):

@@ -102,6 +102,12 @@ def test_what_the_caller_finds_unfit_is_left_out(state, capsys):
     assert "state.pt is left out, it is too new" in capsys.readouterr().err
 
 
+def test_what_is_no_state_though_whole_is_left_out(state, capsys):
+    state.save([1], 3)
+    assert step_of(state.load()) == 2
+    assert "state.pt is left out, it is no resume state" in capsys.readouterr().err
+
+
 def test_another_run_s_state_is_refused_though_whole(state, capsys):
     other = ResumeState("fit-1", {"lr": 1}, [])
     other.save({"step": torch.tensor(9)}, 9)
