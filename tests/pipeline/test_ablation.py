@@ -103,7 +103,7 @@ def test_one_that_fails_is_named_and_the_others_are_kept(clone, monkeypatch):
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: failed: broken-nothing-") and "adaptation.images.validation 0.0001 holds out 0" in last
     assert [row for row in rows(clone) if row["name"] != "broken"] == before
-    assert [(row["setting"], row["verdict"]) for row in rows(clone) if row["name"] == "broken"] == [("something", "open")]
+    assert [(row["setting"], row["verdict"]) for row in rows(clone) if row["name"] == "broken"] == [("something", "unfinished")]
 
 
 def test_the_verdicts_are_in_the_summary_and_on_the_page_after_the_next_repro(clone):
