@@ -14,9 +14,8 @@ from statistics import median
 import numpy as np
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.common import duration, flops_of, interleaved, machine, peak_flops, peak_line, ratio_line
+from benchmarks.common import PARTS_BELOW, duration, flops_of, interleaved, machine, operations, peak_flops, peak_line, ratio_line
 from benchmarks.paper_trainers import digits
 from benchmarks.plain_acgan import PlainACGAN, plain_loader
 from stages.generation.acgan_images import enlarge
@@ -26,7 +25,6 @@ from stages.runtime.seeding import seed_step
 
 IMAGES = 2000
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-PARTS_BELOW = 0.3
 
 
 def main() -> None:
@@ -114,12 +112,9 @@ def our_step(preset: str, images: np.ndarray, labels: np.ndarray, precision: str
 
 def parts(step: Callable[[], None]) -> str:
     """The operations that take most of the step, with their shares of its time."""
-    with profile(activities=[ProfilerActivity.CPU]) as found:
-        for _ in range(5):
-            step()
-    averages = sorted(found.key_averages(), key=lambda one: -one.self_cpu_time_total)
-    whole = sum(one.self_cpu_time_total for one in averages)
-    return ", ".join(f"{one.key.removeprefix('aten::')} {100 * one.self_cpu_time_total / whole:.0f} %" for one in averages[:8])
+    taken = operations(step, 5)
+    whole = sum(taken.values())
+    return ", ".join(f"{name.removeprefix('aten::')} {100 * time / whole:.0f} %" for name, time in list(taken.items())[:8])
 
 
 if __name__ == "__main__":

@@ -6,21 +6,29 @@ training with the settings of params.yaml, once per precision. Each form has a p
 take turns. The classifiers that learn from labels alone come last, without a plain form.
 """
 
-import multiprocessing
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
-from torch.profiler import profile
 
 from benchmarks import plain_adaptation as plain
-from benchmarks.common import duration, flops_of, interleaved, machine, peak_flops, peak_line, ratio_line
+from benchmarks.common import (
+    PARTS_BELOW,
+    duration,
+    flops_of,
+    interleaved,
+    machine,
+    operations,
+    peak_flops,
+    peak_line,
+    processes,
+    ratio_line,
+)
 from benchmarks.paper_trainers import trainers
 from stages.adaptation.method import named
 from stages.adaptation.train import make_batches
@@ -77,7 +85,7 @@ def report(method: str, folder: Path, arrays: tuple, peaks: dict[str, float]) ->
         "bf16": (our_steps, method, arrays, "bf16"),
     }
     with processes(arguments) as forms:
-        seconds = {name: [one / STEPS for one in values] for name, values in interleaved(forms, rounds=ROUNDS, repeats=1).items()}
+        seconds = interleaved(forms, rounds=ROUNDS, repeats=STEPS)
     label, size = method.upper(), params.read("adaptation.common")[0].batch_size
     print(f"\n{label}, {size} + {size} images a step; the plain form's loaders have {workers} workers each")
     for precision in ("fp32", "bf16"):
@@ -88,7 +96,7 @@ def report(method: str, folder: Path, arrays: tuple, peaks: dict[str, float]) ->
     for precision in ("fp32", "bf16"):
         typical = median(seconds[precision])
         print(f"  {precision}: {2 * size / typical:.0f} images/s; {peak_line('share', flops, typical, peaks[precision])}")
-        if flops / typical < 0.3 * peaks[precision]:
+        if flops / typical < PARTS_BELOW * peaks[precision]:
             print(f"    {by_part(our_steps(method, arrays, precision))}", flush=True)
 
 
@@ -103,19 +111,23 @@ def labels_alone(peaks: dict[str, float]) -> None:
             flops, [seconds] = flops_of(step), interleaved({"": step}, rounds=ROUNDS, repeats=STEPS).values()
             typical = median(seconds)
             print(peak_line(f"{one.name} in {precision}: {one.images / typical:.0f} images/s", flops, typical, peak), flush=True)
+            if flops / typical < PARTS_BELOW * peak:
+                print(f"    {by_part(step)}", flush=True)
 
 
 def best_workers(method: str, folder: Path) -> int:
     """The number of workers of each loader with which the plain form is fastest."""
     arguments = {str(count): (plain_steps, method, folder, count) for count in WORKERS}
     with processes(arguments) as forms:
-        seconds = interleaved(forms, rounds=2, repeats=1)
-    print(f"{method.upper()} plain by workers: " + ", ".join(f"{n} {duration(min(s) / STEPS)}" for n, s in seconds.items()))
+        seconds = interleaved(forms, rounds=2, repeats=STEPS)
+    print(f"{method.upper()} plain by workers: " + ", ".join(f"{n} {duration(min(s))}" for n, s in seconds.items()))
     return int(min(seconds, key=lambda name: min(seconds[name])))
 
 
 def plain_steps(method: str, folder: Path, workers: int | None) -> Callable[[], Any]:
     """The plain form's next step, on batches of its loaders, or always the same one where there are no `workers`."""
+    # More of them than cores may still be faster: the benchmark tries.
+    warnings.filterwarnings("ignore", "This DataLoader will create")
     [common, settings] = params.read("adaptation.common", f"adaptation.{method}")
     source, target = (plain.endless(folder / name, common.batch_size, workers or 0) for name in ("source", "target"))
     if method == "dann":
@@ -156,48 +168,12 @@ def endlessly(model: Trainable, first: int) -> Callable[[], None]:
     return step
 
 
-@contextmanager
-def processes(arguments: dict[str, tuple]) -> Iterator[dict[str, Callable[[], None]]]:
-    """A process for each form, made there by a function with these arguments; a call does STEPS steps."""
-    context = multiprocessing.get_context("spawn")
-    ends, running = {}, []
-    for name, (make, *rest) in arguments.items():
-        ends[name], theirs = context.Pipe()
-        running.append(context.Process(target=_serve, args=(theirs, make, rest)))
-        running[-1].start()
-        theirs.close()
-    try:
-        yield {name: lambda end=end: (end.send(STEPS), end.recv()) for name, end in ends.items()}
-    finally:
-        for end in ends.values():
-            end.close()
-        for process in running:
-            process.join()
-
-
-def _serve(connection: Connection, make: Callable[..., Callable[[], Any]], arguments: list) -> None:
-    step = make(*arguments)
-    while True:
-        try:
-            count = connection.recv()
-        except EOFError:
-            return
-        for _ in range(count):
-            step()
-        connection.send(None)
-
-
 def by_part(step: Callable[[], Any]) -> str:
     """The share of each part of a step's time on the processor, the largest first."""
-    for _ in range(3):
-        step()
-    with profile() as measured:
-        for _ in range(STEPS):
-            step()
     times = dict.fromkeys([*PARTS, "everything else"], 0.0)
-    for event in measured.key_averages():
-        fits = (part for part, words in PARTS.items() if any(word in event.key for word in words))
-        times[next(fits, "everything else")] += event.self_cpu_time_total
+    for name, taken in operations(step, STEPS).items():
+        fits = (part for part, words in PARTS.items() if any(word in name for word in words))
+        times[next(fits, "everything else")] += taken
     whole = sum(times.values())
     return ", ".join(f"{part} {100 * time / whole:.0f} %" for part, time in sorted(times.items(), key=lambda one: -one[1]))
 

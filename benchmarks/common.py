@@ -1,20 +1,26 @@
 """What all benchmarks share: forms timed in turns, ratios with their spread, the machine's measured peak, memory."""
 
+import multiprocessing
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 # Side of the matrices whose product shows the peak: large enough to keep every core or the whole GPU busy.
 SIDE_CPU, SIDE_GPU = 2048, 8192
+# Share of the peak under which a benchmark shows where a step's time goes.
+PARTS_BELOW = 0.3
 BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx_ne_convert", "bf16")
 
 
@@ -33,6 +39,28 @@ def interleaved(forms: dict[str, Callable[[], None]], *, rounds: int, repeats: i
         for name in names[first:] + names[:first]:
             seconds[name].append(_seconds(forms[name], repeats))
     return seconds
+
+
+@contextmanager
+def processes(arguments: dict[str, tuple]) -> Iterator[dict[str, Callable[..., None]]]:
+    """A process for each form, as in real life, where none finds the caches full of another's: calls that run there.
+
+    The form is made there by a function with these arguments, and is a function itself, which gets what the call gets.
+    """
+    context = multiprocessing.get_context("spawn")
+    ends, running = {}, []
+    for name, (make, *rest) in arguments.items():
+        ends[name], theirs = context.Pipe()
+        running.append(context.Process(target=_serve, args=(theirs, make, rest)))
+        running[-1].start()
+        theirs.close()
+    try:
+        yield {name: lambda *given, end=end: (end.send(given), end.recv()) for name, end in ends.items()}
+    finally:
+        for end in ends.values():
+            end.close()
+        for process in running:
+            process.join()
 
 
 def ratio_line(name: str, slow: list[float], fast: list[float]) -> str:
@@ -61,6 +89,18 @@ def peak_line(name: str, flops: float, seconds: float, peak: float) -> str:
     """The share of the measured peak that a step of `flops` operations reaches in `seconds`."""
     rate = flops / seconds
     return f"{name}: {100 * rate / peak:.0f} % of the measured peak ({rate / 1e9:.0f} of {peak / 1e9:.0f} GFLOP/s)"
+
+
+def operations(step: Callable[[], object], count: int) -> dict[str, float]:
+    """Microseconds of the processor that each operation takes in so many calls of a step after the first, the longest first."""
+    step()
+    # Of what its profiler says of itself, nothing.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+    with profile(activities=[ProfilerActivity.CPU]) as measured:
+        for _ in range(count):
+            step()
+    averages = sorted(measured.key_averages(), key=lambda one: -one.self_cpu_time_total)
+    return {one.key: one.self_cpu_time_total for one in averages}
 
 
 def duration(seconds: float) -> str:
@@ -103,6 +143,17 @@ class _FlopCounter(TorchDispatchMode):
         formula = flop_registry.get(func._overloadpacket)
         self.flops += formula(*args, **kwargs or {}, out_val=out) if formula else 0
         return out
+
+
+def _serve(connection: Connection, make: Callable[..., Callable[..., object]], arguments: list) -> None:
+    form = make(*arguments)
+    while True:
+        try:
+            given = connection.recv()
+        except EOFError:
+            return
+        form(*given)
+        connection.send(None)
 
 
 def _seconds(function: Callable[[], object], repeats: int) -> float:

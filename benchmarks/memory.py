@@ -156,6 +156,13 @@ def evaluate_digits(count: int) -> None:
     predict(Judge(), *load_arrays("samples/acgan-0.npz", "images"), torch.device("cpu"))
 
 
+def evaluate_classifier(count: int) -> None:
+    from stages.adaptation.evaluate import predictions
+    from stages.adaptation.method import named
+
+    predictions(named("dann")(), *load_arrays("samples/acgan-0.npz", "images"))
+
+
 class Flat(nn.Module):
     """Features (n, 1280) and logits (n, 1000) of images, as an extractor gives them."""
 
@@ -187,14 +194,15 @@ def evaluate_faces(count: int) -> None:
     compare(extractors.extract(network, fake, 50, "fake", here), measured, "clean", settings)
 
 
-# Images at first, what is made ready, and the work whose memory is watched.
+# Images at first, so many that blocks are full; what is made ready, and the work whose memory is watched.
 PARTS: dict[str, tuple[int, Callable[[int], None], Callable[[int], object]]] = {
     "prepare": (2500, pictures, prepare),
     "pair": (10_000, domains, pair),
-    "sample faces": (1500, generators, sample_faces),
+    "sample faces": (4000, generators, sample_faces),
     "sample digits": (10_000, generators, sample_digits),
     "evaluate digits": (20_000, digits, evaluate_digits),
-    "evaluate faces": (2500, faces, evaluate_faces),
+    "evaluate a classifier": (20_000, digits, evaluate_classifier),
+    "evaluate faces": (6000, faces, evaluate_faces),
 }
 
 if __name__ == "__main__":

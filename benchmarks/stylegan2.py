@@ -4,11 +4,12 @@ A step is one of the discriminator and one of the generator, and moves the avera
 kinds of each, with and without their regularisers, are timed one by one and added up by how often they come: a gradient
 penalty as often as in the preset (every 4 steps in `paper`, every 16 in `laptop`), the path length every 32, as `paper` has
 it, also for `laptop`, which trains without. Both forms do the same work: neither augments its images, and the plain
-one finds its latents drawn. They take turns in one process, which keeps freed memory for them: the plain form, too,
-gains by that. In `paper` it works through its 30 images in 5 parts, ours takes them all at once. The laptop preset's size
-comes last. Adaptive augmentation and DiffAugment are timed by themselves.
+one finds its latents drawn. Each has a process of its own, which keeps freed memory: the plain form, too, gains by that. In
+`paper` it works through its 30 images in 5 parts, ours takes them all at once. The laptop preset's size comes last. Adaptive
+augmentation and DiffAugment are timed by themselves.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from statistics import median
@@ -17,7 +18,7 @@ import torch
 
 from benchmarks import plain_stylegan2 as plain
 from benchmarks.acgan import parts
-from benchmarks.common import duration, flops_of, interleaved, machine, peak_flops, peak_line, ratio_line
+from benchmarks.common import PARTS_BELOW, duration, flops_of, interleaved, machine, peak_flops, peak_line, processes, ratio_line
 from benchmarks.paper_trainers import PAPER, digits
 from benchmarks.plain_stylegan2 import Part
 from stages.generation.ada import transformed
@@ -27,41 +28,53 @@ from stages.generation.train_stylegan2 import Training
 from stages.runtime import parallel, params, schema
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# Preset, side of its images, parts of the plain form's batch, and rounds.
-SIZES = (("paper", 64, 5, 3), ("laptop", 32, 1, 5))
-PARTS_BELOW = 0.3
+# Preset, side of its images, parts of the plain form's batch, rounds, and steps of a kind in each.
+SIZES = (("paper", 64, 5, 3, 1), ("laptop", 32, 1, 5, 5))
 Kinds = dict[str, Callable[[], object]]
 
 
 def main() -> None:
     print(machine(), flush=True)
     peaks = {precision: peak_flops(dtype) for precision, dtype in DTYPES.items()}
-    for preset, side, split, rounds in SIZES:
-        compare(preset, side, split, rounds, peaks)
+    for preset, side, split, rounds, repeats in SIZES:
+        compare(preset, side, split, rounds, repeats, peaks)
 
 
-def compare(preset: str, side: int, split: int, rounds: int, peaks: dict[str, float]) -> None:
+def compare(preset: str, side: int, split: int, rounds: int, repeats: int, peaks: dict[str, float]) -> None:
     """Print ratios, shares of the peak and images a second with network, batch and regularisers of `preset`."""
     chosen = params.load(f"presets/{preset}.yaml")
     size, shares = chosen.stylegan2.train.batch_size, shares_of_kinds(chosen.stylegan2.train)
-    forms = {"plain": plain_kinds(our_training(chosen, side, "fp32", split), chosen.stylegan2.network, side)}
-    forms |= {precision: our_kinds(our_training(chosen, side, precision, 1)) for precision in DTYPES}
-    kinds = {f"{form} {kind}": step for form, kinds in forms.items() for kind, step in kinds.items()}
-    seconds = interleaved(kinds, rounds=rounds, repeats=1)
+    arguments = {"plain": (plain_form, chosen, side, split)} | {name: (our_form, chosen, side, name) for name in DTYPES}
+    with processes(arguments) as forms:
+        kinds = {f"{form} {kind}": functools.partial(call, kind) for form, call in forms.items() for kind in shares}
+        seconds = interleaved(kinds, rounds=rounds, repeats=repeats)
     steps = {form: [sum(shares[kind] * seconds[f"{form} {kind}"][i] for kind in shares) for i in range(rounds)] for form in forms}
     print(f"\nStyleGAN2 at {side}x{side}, the {preset} preset's network, batch {size}")
     for form in forms:
         print(f"  {form}: " + ", ".join(f"{kind} {duration(median(seconds[f'{form} {kind}']))}" for kind in shares))
     for name, taken in interleaved(augmentations(size, side), rounds=rounds, repeats=5).items():
         print(f"  {name} of a batch and its gradient, part of no step above: {duration(median(taken))}")
+    ours = {precision: our_kinds(our_training(chosen, side, precision, 1)) for precision in DTYPES}
+    flops = sum(share * flops_of(ours["fp32"][kind]) for kind, share in shares.items())
     for precision in DTYPES:
         print(ratio_line(f"  step in {precision}", steps["plain"], steps[precision]))
-        flops = sum(share * flops_of(forms[precision][kind]) for kind, share in shares.items())
         taken = median(steps[precision])
         print(f"  {size / taken:.1f} images/s; {peak_line(f'step in {precision}', flops, taken, peaks[precision])}", flush=True)
         if flops / taken < PARTS_BELOW * peaks[precision]:
             for kind in ("discriminator", "penalised", "generator"):
-                print(f"    {kind}: {parts(forms[precision][kind])}", flush=True)
+                print(f"    {kind}: {parts(ours[precision][kind])}", flush=True)
+
+
+def plain_form(chosen: schema.Params, side: int, split: int) -> Callable[[str], object]:
+    """A call of the plain form's step of the kind that is named."""
+    kinds = plain_kinds(our_training(chosen, side, "fp32", split), chosen.stylegan2.network, side)
+    return lambda kind: kinds[kind]()
+
+
+def our_form(chosen: schema.Params, side: int, precision: str) -> Callable[[str], object]:
+    """A call of our step of the kind that is named."""
+    kinds = our_kinds(our_training(chosen, side, precision, 1))
+    return lambda kind: kinds[kind]()
 
 
 def shares_of_kinds(settings: schema.StyleGAN2Train) -> dict[str, float]:
