@@ -1,4 +1,6 @@
+import os
 import re
+from functools import partial
 
 import torch
 
@@ -49,3 +51,12 @@ def test_all_benchmarks_are_found_and_nothing_else():
     assert "scaling" in found
     assert not {"common", "gpu_check", "paper_trainers", "__main__"} & set(found)
     assert not [name for name in found if name.startswith("plain_")]
+
+
+def test_a_form_of_another_process_gets_what_the_call_gets_and_is_waited_for(tmp_path):
+    with common.processes({"made": (partial, os.mkdir), "changed": (partial, os.chdir)}) as forms:
+        forms["made"](tmp_path / "folder")
+        assert (tmp_path / "folder").is_dir()
+        here = os.getcwd()
+        forms["changed"](tmp_path)
+        assert os.getcwd() == here
