@@ -194,7 +194,7 @@ def evaluate_faces(count: int) -> None:
     compare(extractors.extract(network, fake, 50, "fake", here), measured, "clean", settings)
 
 
-# Images at first, so many that blocks are full; what is made ready, and the work whose memory is watched.
+# Images at first (of faces so many that memory has levelled off), what is made ready, and the work whose memory is watched.
 PARTS: dict[str, tuple[int, Callable[[int], None], Callable[[int], object]]] = {
     "prepare": (2500, pictures, prepare),
     "pair": (10_000, domains, pair),
