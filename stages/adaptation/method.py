@@ -130,5 +130,11 @@ def in_batches(function: Callable[[Tensor], Tensor], images: np.ndarray, size: i
     No more than `size` images are in memory at a time, whatever a memory map holds.
     """
     where = device.pick()
-    parts = (device.resident(images[first : first + size], where) for first in range(0, len(images), size))
-    return torch.cat([function(device.to_float(part)).cpu() for part in parts])
+    found: Tensor | None = None
+    for first in range(0, len(images), size):
+        part = function(device.to_float(device.resident(images[first : first + size], where)))
+        if found is None:
+            # One block for all: a small one of each batch would lie between large ones that are freed, and part them for good.
+            found = part.new_empty((len(images), *part.shape[1:]), device="cpu")
+        found[first : first + size] = part
+    return found
