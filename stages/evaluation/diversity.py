@@ -17,6 +17,8 @@ from stages.runtime.seeding import numpy_generator
 # Generated images of a class that are compared, as many as the study made: every figure here depends on this number.
 COMPARED = 100
 CLASSES = 10
+# Test images that are looked at together.
+BLOCK = 1000
 Digits = tuple[np.ndarray, np.ndarray]
 Features = Callable[[np.ndarray], np.ndarray]
 
@@ -31,14 +33,18 @@ def diversity(
     of as many training images of the class, drawn by `seed`. A class in which a side has no more than `neighbours` images is
     None; UserError where no class has more.
     """
-    seen, drawn = features(test[0]), numpy_generator(seed, "diversity").permutation(len(train[1]))
+    drawn = numpy_generator(seed, "diversity").permutation(len(train[1]))
     found: list[dict[str, float] | None] = []
     for digit in range(CLASSES):
-        real = seen[test[1] == digit]
+        real = np.flatnonzero(test[1] == digit)
         fake = generated[0][np.flatnonzero(generated[1] == digit)[:COMPARED]]
         known = train[0][drawn[train[1][drawn] == digit][: len(fake)]]
         enough = min(len(real), len(fake), len(known)) > neighbours
-        found.append(_compared(real, features(fake), features(known), neighbours) if enough else None)
+        if not enough:
+            found.append(None)
+            continue
+        seen = np.concatenate([features(test[0][real[first : first + BLOCK]]) for first in range(0, len(real), BLOCK)])
+        found.append(_compared(seen, features(fake), features(known), neighbours))
     names = next((figures for figures in found if figures), None)
     if names is None:
         raise UserError(

@@ -2,8 +2,10 @@
 
 Reads samples/stylegan2-SEED.npz, data/prepared/DATASET.npz and the extractor's weights in data/raw/EXTRACTOR. Writes
 results/stylegan2-SEED/neighbours.json: `train`, the indices of the nearest training images of each of the first SAMPLES clean
-samples, nearest first, `distance`, their Euclidean distances, and `novelty`: how far a sample is from its nearest training image
-compared with a test image, the median of both. 0 is a copy, 1 as new as real images, more unlike any of them.
+samples, nearest first, and `distance`, their Euclidean distances, to the image itself or to its mirror image, whichever is
+nearer: training may have seen both. `novelty` tells how far a sample is from its nearest training image compared with a test
+image, the median of both: 0 is a copy, 1 as new as real images, more unlike any of them. `near_share` is the share of samples
+nearer to a training image than all but NEAR of the test images are: NEAR of real images, 1 if all are copies.
 
     python -m stages.evaluation.neighbours 0 efficientnet_lite0
 """
@@ -24,6 +26,7 @@ from stages.runtime.stage import run
 SAMPLES, NEAREST = 8, 3
 # Samples and test images, each as far as there are, behind the novelty: enough for medians good to a few percent.
 MEASURED = 200
+NEAR = 0.05
 
 
 def main(
@@ -42,11 +45,16 @@ def main(
         extractors.extract(network, images, settings.batch_size, f"{extractor}, {kind}").features
         for kind, images in (("samples", clean[:MEASURED]), ("test images", test[spread]))
     )
-    looks = extractors.chunks(network, train, settings.batch_size, f"{extractor}, training images")
-    index, distance = nearest(np.concatenate([samples, unseen]), (part.features for part in looks), NEAREST)
+    looks = (
+        extractors.chunks(network, images, settings.batch_size, f"{extractor}, {kind}")
+        for kind, images in (("training images", train), ("mirrored", train[:, :, ::-1]))
+    )
+    parts = (np.stack([part.features for part in both], axis=1) for both in zip(*looks, strict=True))
+    index, distance = nearest(np.concatenate([samples, unseen]), parts, NEAREST)
     found = {"protocol": "clean", "extractor": extractor}
     found |= {"train": index[:SAMPLES].tolist(), "distance": distance[:SAMPLES].round(4).tolist()}
-    found |= {"novelty": novelty(distance[: len(samples), 0], distance[len(samples) :, 0])}
+    of_samples, of_unseen = distance[: len(samples), 0], distance[len(samples) :, 0]
+    found |= {"novelty": novelty(of_samples, of_unseen), "near_share": near_share(of_samples, of_unseen)}
     found |= {"n_fake": len(samples), "n_real": len(unseen), "n_train": len(train)}
     write_json(f"results/stylegan2-{seed}/neighbours.json", found)
 
@@ -57,18 +65,24 @@ def novelty(samples: np.ndarray, unseen: np.ndarray) -> float | None:
     return float(np.median(samples) / usual) if usual else None
 
 
-def nearest(features: np.ndarray, parts: Iterable[np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places and Euclidean distances (n, count) of the rows nearest to each of `features` (n, d), nearest first.
+def near_share(samples: np.ndarray, unseen: np.ndarray) -> float:
+    """The share of samples whose distance (n,) is below the NEAR-quantile of those (m,) of test images."""
+    return float(np.mean(samples < np.quantile(unseen, NEAR)))
 
-    `parts` hold the rows (m, d) one part after the other, and no more than one part is in memory. Where there are fewer rows than
-    `count`, all are taken.
+
+def nearest(features: np.ndarray, parts: Iterable[np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places and Euclidean distances (n, count) of the images nearest to each of `features` (n, d), nearest first.
+
+    `parts` hold the images' features (m, views, d) one part after the other, and no more than one part is in memory; an image is
+    as far as the nearest of its views. Where there are fewer images than `count`, all are taken.
     """
     features = features.astype(np.float64)
     index, square, done = np.empty((len(features), 0), np.int64), np.empty((len(features), 0)), 0
     for part in parts:
         # As a matrix product first; that is exact enough to choose by, but a copy's distance would not be 0.
-        chosen = np.argsort(squared_distances(features, part), axis=1, kind="stable")[:, :count]
-        exact = np.stack([((part[rows] - row) ** 2).sum(axis=1) for rows, row in zip(chosen, features, strict=True)])
+        rough = squared_distances(features, part.reshape(-1, part.shape[2])).reshape(len(features), *part.shape[:2]).min(axis=2)
+        chosen = np.argsort(rough, axis=1, kind="stable")[:, :count]
+        exact = np.stack([((part[rows] - row) ** 2).sum(axis=2).min(axis=1) for rows, row in zip(chosen, features, strict=True)])
         index, square = np.hstack([index, done + chosen]), np.hstack([square, exact])
         order = np.argsort(square, axis=1, kind="stable")[:, :count]
         index, square = np.take_along_axis(index, order, 1), np.take_along_axis(square, order, 1)

@@ -31,11 +31,12 @@ ROWS, COLUMNS = 4, 9
 
 
 def main(seed: Annotated[int, "seed of the run", "stylegan2.seeds"]) -> None:
-    network, settings = params.read("stylegan2.network", "stylegan2.sample")
+    network, settings, contrast = params.read("stylegan2.network", "stylegan2.sample", "stylegan2.train.initial_contrast")
     weights = f"models/stylegan2-{seed}/weights.safetensors"
     size, form, place = trained_size(weights), network.model_dump(exclude={"minibatch_stddev"}), device.pick()
     seeding.seed_step(seed, "init")
     untrained, faces = (device.place(StyleGAN2(size, **form), place) for _ in range(2))
+    untrained.generator.fade(contrast)
     load_weights(weights, faces, prefix="average.")
     centre = tracked_mean(weights, settings)
     report = sample(faces, settings, settings.report, seed, SAMPLES, centre)

@@ -25,7 +25,16 @@ from stages.runtime.schema import Datasets
 from stages.runtime.stage import run as run_stage
 
 # Of what a module saves beside its parameters.
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "path_length_mean", "mean_style", "ada.p", "ada.signs")
+BUFFERS = (
+    "running_mean",
+    "running_var",
+    "num_batches_tracked",
+    "path_length_mean",
+    "mean_style",
+    "ada.p",
+    "ada.signs",
+    "as_they_are",
+)
 DIGIT_LIMITS = (
     "For study and teaching. Every answer is one of the ten digits, also for an image that shows none. What it has not seen in "
     "training, such as other scripts, several digits or photographs of whole pages, it can't be expected to do well on."

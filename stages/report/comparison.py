@@ -17,9 +17,9 @@ FACES = {
 }
 # Measure, and what real images get in the samples' place.
 MEASURES = {"fid": "fid_floor", "fd": "fd_floor", "is": "is_real", "is_torchvision": "is_torchvision_real", "cs": "cs_real"}
-MEASURES |= {"novelty": "novelty_real"}
+MEASURES |= {"novelty": "novelty_real", "near_share": "near_share_real"}
 # What test images get by definition.
-ALWAYS = {"novelty_real": {"mean": 1.0, "std": None, "n": 1}}
+ALWAYS = {"novelty_real": {"mean": 1.0, "std": None, "n": 1}, "near_share_real": {"mean": 0.05, "std": None, "n": 1}}
 DISTANCES = ("fid", "fd")
 # The same of digits, class by class.
 DIVERSITY = {"recall": "recall_ceiling", "precision": "precision_ceiling", "fd": "fd_floor"}
@@ -76,7 +76,8 @@ the samples' place: for a Fréchet distance the floor, and for precision and rec
 a score that of the test images; for the judge its accuracy on real test digits. Within a class, generated digits are compared
 with real ones of their class, and the figure is the mean over the classes. The report protocol is the study's: samples truncated
 and saved as JPEG; the clean one saves without loss.
-Novelty is how far samples are from their nearest training image, compared with test images: 0 is a copy, 1 as new as those.
+Novelty is how far samples are from their nearest training image, compared with test images: 0 is a copy, 1 as new as those. The
+near share is that of the samples that lie nearer to a training image than 95 % of the test images do.
 
 The study's figure stands beside ours where data set (official, or your own of that name, whole), network, measure and protocol
 (images, psi) are the same. Packaged data sets are stand-ins, mnistm too: figures on them can't be compared with the study's. Nor

@@ -8,6 +8,7 @@ METHODS = {
     "target_only": "target only",
 }
 MEASURES = {"fid": "FID", "is": "Inception Score on FID's network", "is_torchvision": "Inception Score (torchvision's network)"}
+OURS = {"near_share": "near share"}
 
 
 def method_name(method: str) -> str:
@@ -22,4 +23,4 @@ def pair_name(pair: str) -> str:
 
 def measure_name(measure: str, extractor: str) -> str:
     """A Fréchet distance or classifier score; only on Inception's own networks they have names of their own."""
-    return MEASURES.get(measure, f"{measure} on {extractor}")
+    return MEASURES.get(measure, f"{OURS.get(measure, measure)} on {extractor}")

@@ -13,9 +13,10 @@ def summarise(results: Results) -> dict[str, Any]:
         protocol: {extractor: _measured(runs) for extractor, runs in extractors.items()}
         for protocol, extractors in results.faces.items()
     }
-    novelty = [run["novelty"] for run in results.neighbours]
-    if novelty and None not in novelty:
-        faces["clean"][results.study.extractors[0]]["novelty"] = spread(novelty)
+    for name in ("novelty", "near_share"):
+        found = [run[name] for run in results.neighbours]
+        if found and None not in found:
+            faces["clean"][results.study.extractors[0]][name] = spread(found)
     adaptation = {
         pair: {method: of_adaptation(runs) for method, runs in methods.items()} for pair, methods in results.adaptation.items()
     }

@@ -270,6 +270,7 @@ class MeanTeacher(Group):
     consistency_weight: NonNegative
     balance_weight: NonNegative
     separate_batch_norm: bool
+    standardise: bool
     intensity: bool
     warp: bool
     noise: NonNegative

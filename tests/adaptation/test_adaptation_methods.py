@@ -49,6 +49,7 @@ SETTINGS = {name: getattr(SMOKE, name).model_copy(update={"steps": 4}) for name 
         consistency_weight=3.0,
         balance_weight=0.005,
         separate_batch_norm=True,
+        standardise=True,
         intensity=False,
         warp=True,
         noise=0.1,

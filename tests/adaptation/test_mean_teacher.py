@@ -54,6 +54,19 @@ def test_predictions_do_not_depend_on_brightness_and_contrast():
     torch.testing.assert_close(model.predict(images * 0.5 + 0.2), model.predict(images), rtol=1e-3, atol=1e-4)
 
 
+def test_weights_tell_whether_their_images_are_standardised(still):
+    model, usual, images = make("mean_teacher", standardise=False), make("mean_teacher"), pictures()
+    seen, _, _ = update(model)
+    torch.testing.assert_close(seen["teacher"][0], model.batches.unlabelled(2))
+    reader, entered = mean_teacher.Method(), []
+    for weights, expected in ((model, images), (usual, standardised(images)), (model, images)):
+        reader.load_state_dict(weights.state_dict())
+        assert reader.state_dict().keys() == weights.state_dict().keys()
+        reader.teacher.register_forward_pre_hook(lambda _, given: entered.append(given[0]))
+        reader.predict(images)
+        assert torch.equal(entered[-1], expected)
+
+
 def test_class_balance_is_the_sum_of_cross_entropies_with_an_equal_share():
     probabilities = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.4, 0.1]])
     share = np.array([0.6, 0.3, 0.1])

@@ -35,6 +35,7 @@ SETTINGS = {
         consistency_weight=3.0,
         balance_weight=0.005,
         separate_batch_norm=True,
+        standardise=True,
         intensity=True,
         warp=True,
         noise=0.1,

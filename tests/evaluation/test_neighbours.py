@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from stages.evaluation import extractors, neighbours
-from stages.evaluation.neighbours import nearest, novelty
+from stages.evaluation.neighbours import near_share, nearest, novelty
 from stages.runtime import params, schema
 from stages.runtime.errors import UserError
 from stages.runtime.images import save_arrays
@@ -19,26 +19,33 @@ from stages.runtime.images import save_arrays
 def test_the_nearest_are_found_over_all_parts_nearest_first(cuts):
     generator = np.random.default_rng(0)
     features, train = generator.normal(size=(4, 6)).astype(np.float32), generator.normal(size=(10, 6)).astype(np.float32)
-    index, distance = nearest(features, np.split(train, cuts), 3)
+    index, distance = nearest(features, np.split(train[:, None], cuts), 3)
     every = np.linalg.norm(features[:, None].astype(float) - train[None], axis=2)
     assert np.array_equal(index, np.argsort(every, axis=1)[:, :3])
     assert np.allclose(distance, np.sort(every, axis=1)[:, :3])
 
 
-def test_a_remembered_face_has_distance_0():
-    train = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
-    index, distance = nearest(train[[3]], [train], 2)
-    assert index[0, 0] == 3 and distance[0, 0] == 0 < distance[0, 1]
+@pytest.mark.parametrize("view", [0, 1])
+def test_a_remembered_face_has_distance_0_in_whichever_view(view):
+    train = np.random.default_rng(1).normal(size=(5, 2, 3)).astype(np.float32)
+    index, distance = nearest(train[[3], view], [train[:2], train[2:]], 2)
+    assert index[0, 0] == 3 != index[0, 1] and distance[0, 0] == 0 < distance[0, 1]
 
 
 def test_fewer_training_faces_than_asked_for_are_all_taken():
-    index, _ = nearest(np.zeros((2, 3), np.float32), [np.ones((2, 3), np.float32)], 3)
+    index, _ = nearest(np.zeros((2, 3), np.float32), [np.ones((2, 1, 3), np.float32)], 3)
     assert index.tolist() == [[0, 1], [0, 1]]
 
 
 def test_novelty_is_a_ratio_of_medians_and_unknown_where_test_images_are_copies():
     assert novelty(np.array([1.0, 2.0, 9.0]), np.array([4.0, 4.0, 8.0, 2.0])) == 0.5
     assert novelty(np.ones(3), np.array([0.0, 0.0, 1.0])) is None
+
+
+def test_the_near_share_counts_what_is_nearer_than_all_but_a_few_test_images():
+    unseen = np.arange(1.0, 102.0)
+    assert near_share(np.array([0.5, 5.9, 6.1, 50.0]), unseen) == 0.5
+    assert near_share(unseen, unseen) == pytest.approx(neighbours.NEAR, abs=0.01)
 
 
 class Pixels(extractors.Extractor):
@@ -76,9 +83,11 @@ def found(tmp_path, monkeypatch):
 
 def test_copies_have_novelty_0_and_unseen_images_about_1(found):
     copies = found(faces(40, 0)[5:25])
-    assert copies["novelty"] == 0.0
+    assert copies["novelty"] == 0.0 and copies["near_share"] == 1.0
     assert [row[0] for row in copies["train"]] == [*range(5, 13)] and {row[0] for row in copies["distance"]} == {0.0}
     assert (copies["n_fake"], copies["n_real"], copies["n_train"]) == (20, 30, 40)
+    mirrored = found(faces(40, 0)[5:25, :, ::-1])
+    assert mirrored["novelty"] == 0.0 and [row[0] for row in mirrored["train"]] == [*range(5, 13)]
     assert found(faces(30, 1))["novelty"] == 1.0
     assert found(faces(60, 2))["novelty"] == pytest.approx(1, abs=0.15)
 

@@ -14,6 +14,8 @@ from stages.runtime.images import load_arrays, save_arrays
 from stages.runtime.weights import read_weights, save_weights
 from tests.generation.tiny_stylegan2 import CLEAN, HOW, NETWORK, REPORT, SAMPLE, SETTINGS, build, faces
 
+CONTRAST = 0.75
+
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -23,7 +25,8 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     values = {
         "stylegan2.dataset": "orl",
         "stylegan2.network": NETWORK,
-        "stylegan2.train": SETTINGS,
+        "stylegan2.train": SETTINGS.model_copy(update={"initial_contrast": CONTRAST}),
+        "stylegan2.train.initial_contrast": CONTRAST,
         "stylegan2.sample": SAMPLE,
         "training": HOW,
     }
@@ -78,7 +81,7 @@ def test_sampling_uses_the_averaged_networks_and_repeats_to_the_byte(stage: Path
 def test_untrained_samples_come_from_the_networks_that_training_began_with(stage: Path) -> None:
     train_stylegan2.main(0)
     sample_stylegan2.main(0)
-    expected = sampled(build().faces, SAMPLE, CLEAN, 0)
+    expected = sampled(build(initial_contrast=CONTRAST).faces, SAMPLE, CLEAN, 0)
     assert np.array_equal(samples("untrained"), expected)
 
 
@@ -137,7 +140,7 @@ def test_the_tracked_mean_style_is_the_centre_of_truncation_and_changes_no_laten
     drawn = {}
     for form in ("sampled", "tracked"):
         settings = SAMPLE.model_copy(update={"mean_style": form, "report": REPORT.model_copy(update={"psi": 0.0})})
-        monkeypatch.setattr(params, "read", lambda *keys, settings=settings: [NETWORK, settings])
+        monkeypatch.setattr(params, "read", lambda *keys, settings=settings: [NETWORK, settings, CONTRAST])
         sample_stylegan2.main(0)
         drawn[form] = {name: samples(name) for name in ("report", "clean", "untrained", "interpolation")}
     for name in ("clean", "untrained"):
@@ -165,6 +168,6 @@ def test_weights_without_a_tracked_mean_style_are_refused_only_where_it_is_wante
 def test_weights_of_another_network_are_refused_in_one_line(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train_stylegan2.main(0)
     wider = NETWORK.model_copy(update={"capacity": 4, "fmap_max": 32})
-    monkeypatch.setattr(params, "read", lambda *keys: [wider, SAMPLE])
+    monkeypatch.setattr(params, "read", lambda *keys: [wider, SAMPLE, CONTRAST])
     with pytest.raises(UserError, match="another model"):
         sample_stylegan2.main(0)

@@ -91,7 +91,8 @@ def test_mean_teacher_has_its_publication_s_settings_and_budget():
     assert (adaptation.common.batch_size, adaptation.common.lr) == (256, 1e-3)
     assert adaptation.mean_teacher.model_dump() == {
         **{"steps": 70_000, "width": 128, "ema_decay": 0.99, "confidence": 0.968, "consistency_weight": 3.0},
-        **{"balance_weight": 0.005, "separate_batch_norm": True, "intensity": True, "warp": True, "noise": 0.1, "lr_decay": 0.0},
+        **{"balance_weight": 0.005, "separate_batch_norm": True, "standardise": True},
+        **{"intensity": True, "warp": True, "noise": 0.1, "lr_decay": 0.0},
     }
 
 

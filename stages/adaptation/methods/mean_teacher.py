@@ -21,8 +21,8 @@ from stages.runtime.schedule import set_lr
 from stages.runtime.schema import Common, MeanTeacher
 
 WIDTH = 64
-# In the weights, as many filters as the network is wide.
-FIRST = "student.encoder.0.weight"
+# In the weights, as many filters as the network is wide; and what is there where images are not standardised.
+FIRST, AS_THEY_ARE = "student.encoder.0.weight", "as_they_are"
 AFFINE, SHIFT = 0.1, 2.0
 
 
@@ -72,7 +72,7 @@ class Encoder(nn.Sequential):
 
 
 class Classifier(nn.Module):
-    """Images (n, 3, 28, 28), standardised, to digit logits (n, 10)."""
+    """Images (n, 3, 28, 28), mostly standardised, to digit logits (n, 10)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -95,27 +95,29 @@ class Method(method.Method):
 
     def start(self, batches: method.Batches, common: Common, settings: MeanTeacher, *, compiled: bool = False) -> None:
         self._build(settings.width)
+        self._standardise(settings.standardise)
         super().start(batches, common, settings, compiled=compiled)
         if compiled:
             self.student.encoder.compile()
             self.teacher.encoder.compile()
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
-        """Weights of networks of any width."""
+        """Weights of networks of any width, of images that are standardised or not."""
         if FIRST in state_dict:
             self._build(state_dict[FIRST].shape[0])
+            self._standardise(AS_THEY_ARE not in state_dict)
         return super().load_state_dict(state_dict, *args, **options)
 
     def encode(self, images: Tensor) -> Tensor:
-        return self.teacher.encoder(standardised(images))
+        return self.teacher.encoder(self._entering(images))
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.teacher(standardised(images))
+        return self.teacher(self._entering(images))
 
     def update(self, step: int) -> dict[str, Tensor]:
         settings = self.settings
         images, labels = self.batches.labelled(step)
-        images, target_images = standardised(images), standardised(self.batches.unlabelled(step))
+        images, target_images = self._entering(images), self._entering(self.batches.unlabelled(step))
         seen = torch.cat([self._changed(images), self._changed(target_images)])
         seen_by_teacher = self._changed(target_images)
         with self.autocast():
@@ -149,6 +151,16 @@ class Method(method.Method):
         self.teacher.load_state_dict(self.student.state_dict())
         self.teacher.requires_grad_(False)
 
+    def _standardise(self, wanted: bool) -> None:
+        """Have the weights tell whether images are standardised: whoever reads them knows no params."""
+        if hasattr(self, AS_THEY_ARE):
+            delattr(self, AS_THEY_ARE)
+        if not wanted:
+            self.register_buffer(AS_THEY_ARE, torch.ones(1))
+
+    def _entering(self, images: Tensor) -> Tensor:
+        return images if hasattr(self, AS_THEY_ARE) else standardised(images)
+
     def _changed(self, images: Tensor) -> Tensor:
         return changed(images, intensity=self.settings.intensity, warp=self.settings.warp, noise=self.settings.noise)
 
@@ -166,7 +178,7 @@ def standardised(images: Tensor) -> Tensor:
 
 
 def changed(images: Tensor, *, intensity: bool, warp: bool, noise: float) -> Tensor:
-    """Standardised images (n, 3, height, width), each changed at random (French et al. 2018, section 3.3).
+    """Images (n, 3, height, width), mostly standardised, each changed at random (French et al. 2018, section 3.3).
 
     With `intensity` the values of about every second image change their signs; then all are multiplied by U[0.25, 1.5) and moved
     by U[-0.5, 0.5). With `warp` each is warped by the matrix I + N(0, AFFINE^2) and moved by up to SHIFT pixels, where zeros come
