@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -265,24 +265,39 @@ def table(known: list[Claim], plan: dict[Setting, Experiment], before: list[Read
     rows: list[Reading] = []
     for claim in known:
         found = {setting: done[plan[setting].key] for setting in claim.settings if setting in plan and plan[setting].key in done}
-        old = [reading for reading in before if reading.name == claim.name]
-        rows += max(list(readings(claim, found)) if found else [], old, key=len)
+        new, old = list(readings(claim, found)), still_true(claim, before)
+        rows += judged(claim, new if len(found) == len(claim.settings) else max(new, old, key=len))
     return rows
 
 
 def readings(claim: Claim, found: dict[Setting, tuple[str, str]]) -> Iterator[Reading]:
-    """A line for each setting of the claim whose experiment, by name and commit, is there."""
-    figures = {setting: experiments.figures(commit).get(setting.figure) for setting, (_, commit) in found.items()}
-    verdict = verdicts.verdict([figures.get(setting) for setting in claim.settings], claim.better)
-    if len(found) < len(claim.settings):
-        verdict = verdicts.UNFINISHED
+    """A line, without a verdict, for each setting of the claim whose experiment, by name and commit, is there."""
     for setting, (name, commit) in found.items():
-        figure = figures[setting]
+        figure = experiments.figures(commit).get(setting.figure)
         if figure:
             base = experiments.git("rev-parse", "--short=7", f"{commit}~1").decode().strip()
-            overrides = " ".join(setting.overrides)
-            of_setting = (claim.name, claim.words, setting.name, overrides, setting.figure, claim.better)
-            yield Reading(*of_setting, figure["mean"], figure["std"], figure["n"], verdict, base, name)
+            of_setting = (claim.name, claim.words, *identity(setting), claim.better)
+            yield Reading(*of_setting, figure["mean"], figure["std"], figure["n"], "", base, name)
+
+
+def still_true(claim: Claim, before: list[Reading]) -> list[Reading]:
+    """The lines that a table had of the claim, but for those of settings that have changed since."""
+    settings = [identity(setting) for setting in claim.settings]
+    lines = (line for line in before if line.name == claim.name)
+    return [line for line in lines if (line.setting, line.overrides, line.figure) in settings]
+
+
+def identity(setting: Setting) -> tuple[str, str, str]:
+    """What a setting is called, changes and is measured by, as the table has it."""
+    return setting.name, " ".join(setting.overrides), setting.figure
+
+
+def judged(claim: Claim, lines: list[Reading]) -> list[Reading]:
+    """The lines in the claim's present words, with its verdict."""
+    figures = {line.setting: {"mean": line.mean, "std": line.std, "n": line.n} for line in lines}
+    whole = len(figures) == len(claim.settings)
+    verdict = verdicts.verdict([figures[one.name] for one in claim.settings], claim.better) if whole else verdicts.UNFINISHED
+    return [replace(line, claim=claim.words, better=claim.better, verdict=verdict) for line in lines]
 
 
 if __name__ == "__main__":

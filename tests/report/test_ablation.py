@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -74,21 +75,42 @@ def test_a_claim_with_a_missing_experiment_is_unfinished(repository):
     assert comparison.ablation([reading]) == ""
 
 
+def lines(claim: Claim, means: tuple[float, ...] = (0.5, 0.75)) -> list[verdicts.Reading]:
+    """What a table has of the claim."""
+    names = (f"past-{setting.name}-01234567" for setting in claim.settings)
+    read = zip(claim.settings, means, names, strict=True)
+    found = (
+        verdicts.Reading(claim.name, claim.words, *ablation.identity(one), "higher", mean, 0.01, 2, "", "abc1234", name)
+        for one, mean, name in read
+    )
+    return ablation.judged(claim, list(found))
+
+
 def test_a_claim_keeps_its_lines_until_all_its_settings_have_been_run_anew(repository):
-    before = conftest.ablation(name="decay")
-    finish(FIRST, 0.5)
+    before = lines(CLAIM)
+    finish(FIRST, 0.25)
     assert ablation.table([CLAIM], PLAN, before) == before
     finish(SECOND, 0.75)
     assert [reading.experiment for reading in ablation.table([CLAIM], PLAN, before)] == [FIRST.name, SECOND.name]
+    third = replace(before[-1], setting="more")
+    assert [reading.experiment for reading in ablation.table([CLAIM], PLAN, [*before, third])] == [FIRST.name, SECOND.name]
 
 
 def test_lines_of_claims_that_were_not_asked_for_stay_while_the_file_has_them(repository):
     finish(FIRST, 0.5)
-    before = [*conftest.ablation(name="other"), *conftest.ablation(name="gone")]
-    other = Claim("other", "Other", "higher", ())
-    found = ablation.table([other, CLAIM], PLAN, before)
-    assert found[:2] == conftest.ablation(name="other")
+    other, gone = (replace(CLAIM, name=name) for name in ("other", "gone"))
+    found = ablation.table([other, CLAIM], PLAN, [*lines(other), *lines(gone)])
+    assert found[:2] == lines(other)
     assert [reading.experiment for reading in found[2:]] == [FIRST.name]
+
+
+def test_lines_of_settings_that_have_changed_go_and_the_claim_s_words_and_verdict_are_those_of_today(repository):
+    before = lines(CLAIM)
+    said = ablation.table([replace(CLAIM, words="Decay harms", better="lower")], {}, before)
+    assert {(line.claim, line.better, line.verdict) for line in said} == {("Decay harms", "lower", "refuted")}
+    other = replace(SETTINGS[1], overrides=("acgan.train.lr_decay=0.9",))
+    [line] = ablation.table([replace(CLAIM, settings=(SETTINGS[0], other))], {}, before)
+    assert (line.setting, line.verdict) == ("without", "unfinished")
 
 
 def queued(*states: tuple[Experiment, str]) -> list[dict]:
