@@ -66,8 +66,8 @@ def processes(arguments: dict[str, tuple]) -> Iterator[dict[str, Callable[..., N
 def ratio_line(name: str, slow: list[float], fast: list[float]) -> str:
     """How many times faster `fast` is: median, least and most over the rounds, and both medians."""
     ratios = [one / other for one, other in zip(slow, fast, strict=True)]
-    spread = f"{median(ratios):.1f}x ({min(ratios):.1f}-{max(ratios):.1f})"
-    return f"{name}: {spread}, plain {duration(median(slow))}, ours {duration(median(fast))}"
+    typical, least, most = (_ratio(one) for one in (median(ratios), min(ratios), max(ratios)))
+    return f"{name}: {typical}x ({least}-{most}), plain {duration(median(slow))}, ours {duration(median(fast))}"
 
 
 def peak_flops(dtype: torch.dtype, device: torch.device | str = "cpu") -> float:
@@ -151,6 +151,11 @@ class _FlopCounter(TorchDispatchMode):
         formula = flop_registry.get(func._overloadpacket)
         self.flops += formula(*args, **kwargs or {}, out_val=out) if formula else 0
         return out
+
+
+def _ratio(value: float) -> str:
+    """Two decimals below 2, so that a form a seventh slower is not shown as a tenth."""
+    return f"{value:.2f}" if value < 2 else f"{value:.1f}"
 
 
 def _serve(connection: Connection, make: Callable[..., Callable[..., object]], arguments: list) -> None:

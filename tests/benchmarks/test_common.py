@@ -22,6 +22,11 @@ def test_a_ratio_is_the_median_over_rounds_with_least_and_most():
     assert line == "DANN step: 3.0x (2.4-3.1), plain 31.0 ms, ours 10.0 ms"
 
 
+def test_ratios_below_two_have_two_decimals():
+    line = common.ratio_line("step", [0.0086, 0.0086, 0.0250], [0.01, 0.01, 0.01])
+    assert line == "step: 0.86x (0.86-2.5), plain 8.6 ms, ours 10.0 ms"
+
+
 def test_long_times_are_said_in_seconds():
     assert common.ratio_line("study", [30.0], [12.5]) == "study: 2.4x (2.4-2.4), plain 30.0 s, ours 12.5 s"
 
