@@ -4,9 +4,10 @@ A step is one of the discriminator and one of the generator, and moves the avera
 kinds of each, with and without their regularisers, are timed one by one and added up by how often they come: a gradient
 penalty as often as in the preset (every 4 steps in `paper`, every 16 in `laptop`), the path length every 32, as `paper` has
 it, also for `laptop`, which trains without. Both forms do the same work: neither augments its images, and the plain
-one finds its latents drawn. Each has a process of its own, which keeps freed memory: the plain form, too, gains by that. In
-`paper` it works through its 30 images in 5 parts, ours takes them all at once. The laptop preset's size comes last. Adaptive
-augmentation and DiffAugment are timed by themselves.
+one finds its latents drawn. Each has a process of its own, which keeps freed memory: the plain form, too, gains by that. It
+works through its batch in as many parts as the preset says (stylegan2.train.accumulation: 6 of 5 images in `paper`, 1 in
+`laptop`); ours takes the whole batch at once and, where there are several parts, is also timed in as many. The laptop preset's
+size comes last. Adaptive augmentation and DiffAugment are timed by themselves.
 """
 
 import functools
@@ -28,23 +29,24 @@ from stages.generation.train_stylegan2 import Training
 from stages.runtime import parallel, params, schema
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# Preset, side of its images, parts of the plain form's batch, rounds, and steps of a kind in each.
-SIZES = (("paper", 64, 5, 3, 1), ("laptop", 32, 1, 5, 5))
+# Preset, side of its images, rounds, and steps of a kind in each.
+SIZES = (("paper", 64, 3, 1), ("laptop", 32, 5, 5))
 Kinds = dict[str, Callable[[], object]]
 
 
 def main() -> None:
     print(machine(), flush=True)
     peaks = {precision: peak_flops(dtype) for precision, dtype in DTYPES.items()}
-    for preset, side, split, rounds, repeats in SIZES:
-        compare(preset, side, split, rounds, repeats, peaks)
+    for preset, side, rounds, repeats in SIZES:
+        compare(preset, side, rounds, repeats, peaks)
 
 
-def compare(preset: str, side: int, split: int, rounds: int, repeats: int, peaks: dict[str, float]) -> None:
+def compare(preset: str, side: int, rounds: int, repeats: int, peaks: dict[str, float]) -> None:
     """Print ratios, shares of the peak and images a second with network, batch and regularisers of `preset`."""
     chosen = params.load(f"presets/{preset}.yaml")
     size, shares = chosen.stylegan2.train.batch_size, shares_of_kinds(chosen.stylegan2.train)
-    arguments = {"plain": (plain_form, chosen, side, split)} | {name: (our_form, chosen, side, name) for name in DTYPES}
+    ours = our_forms(chosen.stylegan2.train)
+    arguments = {"plain": (plain_form, chosen, side)} | {name: (our_form, chosen, side, *ours[name]) for name in ours}
     with processes(arguments) as forms:
         kinds = {f"{form} {kind}": functools.partial(call, kind) for form, call in forms.items() for kind in shares}
         seconds = interleaved(kinds, rounds=rounds, repeats=repeats)
@@ -54,26 +56,37 @@ def compare(preset: str, side: int, split: int, rounds: int, repeats: int, peaks
         print(f"  {form}: " + ", ".join(f"{kind} {duration(median(seconds[f'{form} {kind}']))}" for kind in shares))
     for name, taken in interleaved(augmentations(size, side), rounds=rounds, repeats=5).items():
         print(f"  {name} of a batch and its gradient, part of no step above: {duration(median(taken))}")
-    ours = {precision: our_kinds(our_training(chosen, side, precision, 1)) for precision in DTYPES}
-    flops = sum(share * flops_of(ours["fp32"][kind]) for kind, share in shares.items())
-    for precision in DTYPES:
-        print(ratio_line(f"  step in {precision}", steps["plain"], steps[precision]))
-        taken = median(steps[precision])
-        print(f"  {size / taken:.1f} images/s; {peak_line(f'step in {precision}', flops, taken, peaks[precision])}", flush=True)
+    whole = our_kinds(our_training(chosen, side, "fp32", 1))
+    flops = sum(share * flops_of(whole[kind]) for kind, share in shares.items())
+    for form, (precision, split) in ours.items():
+        print(ratio_line(f"  step in {form}", steps["plain"], steps[form]))
+        taken = median(steps[form])
+        print(f"  {size / taken:.1f} images/s; {peak_line(f'step in {form}', flops, taken, peaks[precision])}", flush=True)
         if flops / taken < PARTS_BELOW * peaks[precision]:
+            kinds = our_kinds(our_training(chosen, side, precision, split))
             for kind in ("discriminator", "penalised", "generator"):
-                print(f"    {kind}: {parts(ours[precision][kind])}", flush=True)
+                print(f"    {kind}: {parts(kinds[kind])}", flush=True)
 
 
-def plain_form(chosen: schema.Params, side: int, split: int) -> Callable[[str], object]:
-    """A call of the plain form's step of the kind that is named."""
-    kinds = plain_kinds(our_training(chosen, side, "fp32", split), chosen.stylegan2.network, side)
+def our_forms(settings: schema.StyleGAN2Train) -> dict[str, tuple[str, int]]:
+    """Precision and parts of the batch of each of our forms: whole, and in the preset's parts where there are several."""
+    split = settings.accumulation
+    forms = {precision: (precision, 1) for precision in DTYPES}
+    if split > 1:
+        forms |= {f"{precision}, in {split} parts": (precision, split) for precision in DTYPES}
+    return forms
+
+
+def plain_form(chosen: schema.Params, side: int) -> Callable[[str], object]:
+    """A call of the plain form's step of the kind that is named, on the preset's parts of a batch."""
+    model = our_training(chosen, side, "fp32", chosen.stylegan2.train.accumulation)
+    kinds = plain_kinds(model, chosen.stylegan2.network, side)
     return lambda kind: kinds[kind]()
 
 
-def our_form(chosen: schema.Params, side: int, precision: str) -> Callable[[str], object]:
-    """A call of our step of the kind that is named."""
-    kinds = our_kinds(our_training(chosen, side, precision, 1))
+def our_form(chosen: schema.Params, side: int, precision: str, split: int) -> Callable[[str], object]:
+    """A call of our step of the kind that is named, on `split` parts of a batch."""
+    kinds = our_kinds(our_training(chosen, side, precision, split))
     return lambda kind: kinds[kind]()
 
 
