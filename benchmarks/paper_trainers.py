@@ -40,8 +40,8 @@ class Trainer:
     timed: range
 
 
-def trainers(params: schema.Params, *, images: int = 640, toy: bool = False) -> list[Trainer]:
-    """The trainers that `params` names, StyleGAN2 first, on so many images.
+def trainers(params: schema.Params, *, images: int = 640, side: int = 64, toy: bool = False) -> list[Trainer]:
+    """The trainers that `params` names, StyleGAN2 first, on so many images, its own of `side` pixels.
 
     source_only comes once for each augmentation of the pairs, which costs the other methods as much. `toy` shrinks networks
     and batches to what a test can wait for.
@@ -50,7 +50,7 @@ def trainers(params: schema.Params, *, images: int = 640, toy: bool = False) -> 
     names = [name for name in (*adaptation.methods, "target_only") if name != "source_only"]
     augmented = sorted({pair.source_augment for pair in adaptation.pairs.values()}, key=lambda one: (one != "none", one))
     return [
-        _stylegan2(params.stylegan2, images, toy),
+        _stylegan2(params.stylegan2, images, side, toy),
         _acgan(params.acgan, images, toy),
         _judge(params.judge, images, toy),
         *(_adaptation(adaptation, "source_only", images, toy, augment) for augment in augmented),
@@ -71,8 +71,8 @@ def digits(count: int, side: int = 28) -> tuple[np.ndarray, np.ndarray]:
     return generator.integers(256, size=(count, side, side, 3), dtype=np.uint8), np.arange(count) % 10
 
 
-def _stylegan2(params: schema.StyleGAN2, images: int, toy: bool) -> Trainer:
-    network, settings, side = params.network, params.train, 64
+def _stylegan2(params: schema.StyleGAN2, images: int, side: int, toy: bool) -> Trainer:
+    network, settings = params.network, params.train
     if toy:
         network = network.model_copy(update={"latent_dim": 8, "capacity": 2, "fmap_max": 8, "attention_heads": 1})
         settings, side = settings.model_copy(update={"batch_size": 2 * (network.minibatch_stddev or 2), "accumulation": 2}), 8

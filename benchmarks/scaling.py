@@ -1,15 +1,20 @@
-"""How the cost of each part grows with images, classes, steps, pairs and seeds: small sizes doubled three times, some minutes.
+"""How the cost of each part grows with images, classes, steps, pairs and seeds: small sizes, doubled; some minutes.
 
 Prints a Markdown table of the medians of three rounds, with the least and the most. The exponent is the slope of log seconds
-over log size: 1 is linear, 0 does not grow. A pair or a seed more is a training more of each method.
+over log size: 1 is linear, 0 does not grow. DANN and the judge train as in `paper`; the GANs and DSN, whose steps take longer,
+with networks and batches of `smoke`. A pair or a seed more is a training more of each method: DANN's stage, as `smoke` has it,
+is run for each of them, from reading its images to writing its weights.
 """
 
 import functools
+import io
+import itertools
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import chdir, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -18,36 +23,46 @@ import numpy as np
 import torch
 import yaml
 
+from benchmarks.adaptation import endlessly
 from benchmarks.common import duration, interleaved, machine
 from benchmarks.paper_trainers import PAPER, Trainer, digits, trainers
-from stages.adaptation import method
+from stages.adaptation import method, train
 from stages.adaptation.embed import layout
 from stages.data import mnistm
 from stages.data.pair import hold_out
 from stages.data.pictures import unify
 from stages.evaluation.frechet import moments_of
 from stages.evaluation.scores import kid, precision_recall
-from stages.runtime import params
+from stages.runtime import device, params
+from stages.runtime.images import save_arrays
 from stages.runtime.seeding import numpy_generator, seed_step
 
 ROOT = Path(__file__).resolve().parents[1]
+SMOKE = "presets/smoke.yaml"
 CPU = torch.device("cpu")
 FEATURES, ROUNDS = 1280, 3
+PAIRS = ("mnistm-mfeat", "mfeat-mnistm")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A part of the work at several sizes. `why` says what makes its exponent another than 1, where it is."""
+    """A part of the work at several sizes, which a round calls `repeats` times: its seconds are those of one call.
+
+    `why` says what makes its exponent another than 1, where it is.
+    """
 
     name: str
     sizes: tuple[int, ...]
     of: str
     at: Callable[[int], Callable[[], object]]
     why: str = ""
+    repeats: int = 1
 
 
 def main() -> None:
     print(machine())
+    # As every stage with a network does.
+    device.keep_freed_memory()
     print("| part | sizes | median (least–most) | exponent | |\n|---|---|---|---|---|")
     for row in rows():
         print(line(row, measure(row)), flush=True)
@@ -56,13 +71,17 @@ def main() -> None:
 def rows() -> Iterator[Row]:
     """All parts, in the order of the pipeline."""
     paper = {one.name: one for one in trainers(params.load(ROOT / PAPER))}
-    dann, judge = paper["dann"], paper["judge"]
+    smoke = {one.name: one for one in trainers(params.load(ROOT / SMOKE), side=16)}
     yield Row("prepare MNIST-M", doubled(1000), "images", blending)
     yield Row("bring a pair to 28x28", doubled(250), "images", lambda n: functools.partial(unify, digits(n, 32)[0], 28))
     yield Row("hold out a part of 100,000 images", doubled(10), "classes", holding_out)
-    yield Row("train DANN", doubled(10), "steps", lambda n: training(dann, n))
-    yield Row("a step of the judge", doubled(5000), "images there are", step_among, "does not depend on them")
-    yield Row("train judges", doubled(1), "pairs x seeds", lambda n: trainings(judge, n))
+    # Sizes are whole periods of its regularisers.
+    yield Row("train StyleGAN2", doubled(8), "steps", lambda n: training(smoke["StyleGAN2"], n))
+    yield Row("train ACGAN", doubled(10), "steps", lambda n: training(smoke["ACGAN"], n))
+    yield Row("a step of the judge", doubled(5000), "images there are", step_among, "does not depend on them", repeats=10)
+    yield Row("train DANN", doubled(10), "steps", lambda n: training(paper["dann"], n))
+    yield Row("train DSN", doubled(5), "steps", lambda n: training(smoke["dsn"], n))
+    yield Row("train DANN for each pair and seed", (1, 2, 4), "pairs x seeds", of_each_pair)
     yield Row("score a classifier", doubled(250), "images", scoring)
     yield Row("Fréchet statistics", doubled(4000), "images", lambda n: functools.partial(moments_of, features(n)))
     yield Row("KID, 20 subsets of 200", doubled(500), "images", kernel_distance, "its subsets keep their size")
@@ -76,9 +95,9 @@ def doubled(first: int) -> tuple[int, ...]:
 
 
 def measure(row: Row) -> list[list[float]]:
-    """Seconds of each round at each size."""
+    """Seconds of a call at each size, one value a round."""
     forms = {str(size): row.at(size) for size in row.sizes}
-    return list(interleaved(forms, rounds=ROUNDS, repeats=1).values())
+    return list(interleaved(forms, rounds=ROUNDS, repeats=row.repeats).values())
 
 
 def exponent(sizes: tuple[int, ...], seconds: list[float]) -> float:
@@ -109,23 +128,45 @@ def holding_out(classes: int) -> Callable[[], object]:
 
 
 def training(one: Trainer, steps: int) -> Callable[[], object]:
-    model = one.make(CPU, "fp32", params.load(ROOT / PAPER).training)
+    """So many steps, from one on at which every loss has a part."""
+    model, first = one.make(CPU, "fp32", params.load(ROOT / PAPER).training), one.timed.start
 
     def run() -> None:
-        for step in range(1, steps + 1):
+        for step in range(first, first + steps):
             seed_step(0, step)
             model.update(step)
 
     return run
 
 
-def trainings(one: Trainer, count: int) -> Callable[[], object]:
-    return lambda: [training(one, 10)() for _ in range(count)]
-
-
 def step_among(count: int) -> Callable[[], object]:
-    (judge,) = [one for one in trainers(params.load(ROOT / PAPER), images=count) if one.name == "judge"]
-    return training(judge, 10)
+    """The judge's next step."""
+    how = params.load(ROOT / PAPER)
+    (judge,) = [one for one in trainers(how, images=count) if one.name == "judge"]
+    return endlessly(judge.make(CPU, "fp32", how.training), first=1)
+
+
+def of_each_pair(count: int) -> Callable[[], object]:
+    """DANN's stage for so many pairs x seeds, one after the other, in a folder where the pairs' images are noise."""
+    kept = tempfile.TemporaryDirectory(prefix="scaling-")
+    content = yaml.safe_load((ROOT / SMOKE).read_text())
+    pairs = PAIRS[: min(count, 2)]
+    seeds = list(range(count // len(pairs)))
+    [settings] = content["adaptation"]["pairs"].values()
+    content["adaptation"] |= {"seeds": seeds, "pairs": {name: dict(settings) for name in pairs}}
+    images, labels = digits(640)
+    for pair in pairs:
+        path = Path(kept.name, f"data/pairs/{pair}/train.npz")
+        save_arrays(path, source_images=images, source_labels=labels, target_images=images)
+    Path(kept.name, "params.yaml").write_text(yaml.safe_dump(content))
+
+    def run() -> None:
+        # It says how far it is. The folder goes with the function that needs it.
+        with chdir(kept.name), redirect_stderr(io.StringIO()):
+            for pair, seed in itertools.product(pairs, seeds):
+                train.main(pair, "dann", seed)
+
+    return run
 
 
 def scoring(count: int) -> Callable[[], object]:

@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks import scaling
+from stages.evaluation.train_judge import JudgeTraining
 
 SIZES = (10, 20, 40, 80)
 
@@ -32,9 +33,41 @@ def test_sizes_double():
     assert scaling.doubled(5) == (5, 10, 20, 40)
 
 
-@pytest.mark.parametrize("number", range(11))
-def test_every_part_runs_at_a_small_size(number):
-    one = list(scaling.rows())[number]
+def test_a_row_is_of_one_call_however_often_a_round_makes_it(monkeypatch):
+    called = []
+    monkeypatch.setattr(scaling, "interleaved", lambda forms, rounds, repeats: called.append(repeats) or {"10": [0.1]})
+    assert scaling.measure(scaling.Row("part", (10,), "images", lambda size: lambda: None, repeats=7)) == [[0.1]]
+    assert called == [7]
+
+
+def test_a_step_of_the_judge_is_one_and_then_the_next(monkeypatch):
+    taken = []
+    monkeypatch.setattr(JudgeTraining, "update", lambda model, step: taken.append(step))
+    step = scaling.step_among(40)
+    step()
+    step()
+    assert taken == [1, 2]
+
+
+@pytest.mark.parametrize(("count", "runs"), [(1, [(0, 0)]), (2, [(0, 0), (1, 0)]), (4, [(0, 0), (0, 1), (1, 0), (1, 1)])])
+def test_each_pair_is_trained_with_each_seed(count, runs, monkeypatch):
+    trained = []
+    monkeypatch.setattr(scaling.train, "main", lambda *run: trained.append(run))
+    scaling.of_each_pair(count)()
+    assert trained == [(scaling.PAIRS[pair], "dann", seed) for pair, seed in runs]
+
+
+def test_one_after_the_other_they_leave_their_weights(monkeypatch):
+    made = []
+    monkeypatch.setattr(scaling.train, "save_weights", lambda path, weights: made.append(str(path)))
+    scaling.of_each_pair(2)()
+    assert [path for path in made if "snapshots" not in path] == [
+        f"models/{pair}-dann-0/weights.safetensors" for pair in scaling.PAIRS
+    ]
+
+
+@pytest.mark.parametrize("one", [one for one in scaling.rows() if one.of != "seeds"], ids=lambda one: one.name)
+def test_every_part_runs_at_a_small_size(one):
     small = {"images": 40, "images there are": 40, "classes": 2, "steps": 1, "pairs x seeds": 1, "points": 40}
     one.at({"KID, 20 subsets of 200": 200}.get(one.name) or small[one.of])()
 
