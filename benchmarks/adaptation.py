@@ -50,6 +50,8 @@ PARTS = {
     "copies between types and layouts": ("copy_", "cat"),
     "random numbers": ("rand", "uniform_", "bernoulli"),
 }
+# Operations of no part, and the share of a step's time from which on the largest of them are named.
+OTHERS, OTHERS_AT_MOST = "everything else", 0.15
 
 
 def main() -> None:
@@ -169,13 +171,26 @@ def endlessly(model: Trainable, first: int) -> Callable[[], None]:
 
 
 def by_part(step: Callable[[], Any]) -> str:
-    """The share of each part of a step's time on the processor, the largest first."""
-    times = dict.fromkeys([*PARTS, "everything else"], 0.0)
-    for name, taken in operations(step, STEPS).items():
-        fits = (part for part, words in PARTS.items() if any(word in name for word in words))
-        times[next(fits, "everything else")] += taken
-    whole = sum(times.values())
-    return ", ".join(f"{part} {100 * time / whole:.0f} %" for part, time in sorted(times.items(), key=lambda one: -one[1]))
+    """The share of each part of a step's time on the processor, the largest first; of much else, its largest operations."""
+    taken = operations(step, STEPS)
+    whole, others = sum(taken.values()), {name: time for name, time in taken.items() if part_of(name) == OTHERS}
+    times = dict.fromkeys([*PARTS, OTHERS], 0.0)
+    for name, time in taken.items():
+        times[part_of(name)] += time
+    shares = listed(dict(sorted(times.items(), key=lambda one: -one[1])), whole)
+    if times[OTHERS] <= OTHERS_AT_MOST * whole:
+        return shares
+    return f"{shares}; of everything else most are {listed(dict(list(others.items())[:3]), whole)}"
+
+
+def part_of(name: str) -> str:
+    """The part of PARTS to which an operation belongs."""
+    return next((part for part, words in PARTS.items() if any(word in name for word in words)), OTHERS)
+
+
+def listed(times: dict[str, float], whole: float) -> str:
+    """Names with their shares of the whole time."""
+    return ", ".join(f"{name.removeprefix('aten::')} {100 * time / whole:.0f} %" for name, time in times.items())
 
 
 if __name__ == "__main__":
