@@ -5,12 +5,15 @@
 Each part runs in a process of its own, once on so many images and once on four times as many, made up in a temporary folder.
 Its memory is what the process has for itself at most (RssAnon); pages of mapped files, which the kernel takes back whenever
 others need them, are not counted. The networks are those of the smoke preset, untrained; a flat one stands for the extractor,
-with features and logits as wide as EfficientNet-Lite0's.
+with features and logits as wide as EfficientNet-Lite0's. The data set that is prepared is MNIST-M, whose digits come as one
+pickle, which is read whole: that part ends at the 70,000 that there are.
 """
 
 import argparse
+import gzip
 import io
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -26,6 +29,7 @@ from torch import Tensor, nn
 
 from benchmarks.common import machine, own_memory
 from stages.runtime import params
+from stages.runtime.files import write_json
 from stages.runtime.images import Blocks, in_blocks, load_arrays, save_arrays
 from stages.runtime.weights import save_weights
 
@@ -106,10 +110,27 @@ def pictures(count: int) -> None:
             (Path("faces") / split / f"{index:06d}.jpg").write_bytes(picture.getvalue())
 
 
-def prepare(count: int) -> None:
+def import_faces(count: int) -> None:
     from stages.data import import_folder
 
     import_folder.main("faces")
+
+
+def raw_digits(count: int) -> None:
+    """MNIST in the form of its package, a seventh of it for testing, black, and a photograph of noise to blend it with."""
+    raw, test = Path("data/raw/mnistm"), count // 7
+    (raw / "photos").mkdir(parents=True)
+    photo = np.random.default_rng(0).integers(256, size=(300, 400, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(raw / "photos/noise.png")
+    parts = tuple((np.zeros((number, 784), np.float32), np.arange(number) % 10) for number in (count - 2 * test, test, test))
+    with gzip.open(raw / "mnist.pkl.gz", "wb", compresslevel=1) as file:
+        pickle.dump(parts, file)
+
+
+def prepare_digits(count: int) -> None:
+    from stages.data import prepare
+
+    prepare.main("mnistm")
 
 
 def domains(count: int) -> None:
@@ -156,6 +177,22 @@ def evaluate_digits(count: int) -> None:
     predict(Judge(), *load_arrays("samples/acgan-0.npz", "images"), torch.device("cpu"))
 
 
+def judged(count: int) -> None:
+    """What ACGAN's evaluation reads: generated, training and test digits, so many of each, the judge and its accuracy."""
+    from stages.evaluation.judge import Judge
+
+    digits(count)
+    noise("data/prepared/mnistm.npz", count, 28, "train_", "test_")
+    save_weights("models/judge/weights.safetensors", Judge().state_dict())
+    write_json("results/judge/evaluation.json", {"test_accuracy": 0.9})
+
+
+def evaluate_digits_whole(count: int) -> None:
+    from stages.evaluation import evaluate_acgan
+
+    evaluate_acgan.main(0)
+
+
 def evaluate_classifier(count: int) -> None:
     from stages.adaptation.evaluate import predictions
     from stages.adaptation.method import named
@@ -194,13 +231,16 @@ def evaluate_faces(count: int) -> None:
     compare(extractors.extract(network, fake, 50, "fake", here), measured, "clean", settings)
 
 
-# Images at first (of faces so many that memory has levelled off), what is made ready, and the work whose memory is watched.
+# Images at first (of faces so many that memory has levelled off, of a data set so many that four times as many are MNIST), what
+# is made ready, and the work whose memory is watched.
 PARTS: dict[str, tuple[int, Callable[[int], None], Callable[[int], object]]] = {
-    "prepare": (2500, pictures, prepare),
+    "import a folder": (2500, pictures, import_faces),
+    "prepare a data set": (17_500, raw_digits, prepare_digits),
     "pair": (10_000, domains, pair),
     "sample faces": (4000, generators, sample_faces),
     "sample digits": (10_000, generators, sample_digits),
     "evaluate digits": (20_000, digits, evaluate_digits),
+    "evaluate digits, whole": (20_000, judged, evaluate_digits_whole),
     "evaluate a classifier": (20_000, digits, evaluate_classifier),
     "evaluate faces": (6000, faces, evaluate_faces),
 }
