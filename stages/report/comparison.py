@@ -136,7 +136,8 @@ def ablation(readings: list[verdicts.Reading]) -> str:
 ABLATION_NOTES = """\
 Settings stand from the one that should do worst to the one that should do best, mean ± standard deviation over n seeds. A claim
 is confirmed where each figure is better than the one before by more than chance would have it (Welch's t-test, 95 %), refuted
-where one is worse by as much, else open. `make ablation` ran them; metrics/ablation.csv has params and commits.
+where one is worse by as much, else open. `make ablation` ran them, and runs those of ablation.yaml that are not here as well;
+metrics/ablation.csv has params and commits.
 """
 
 

@@ -34,10 +34,19 @@ def accuracy_bars(summary: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Fig
     axis.set_xticks(range(len(summary)), [pair_name(pair) for pair in summary])
     axis.tick_params(axis="x", length=0)
     axis.grid(False, axis="x")
-    axis.set(ylim=(0, 1.08), ylabel="accuracy on target test", yticks=np.linspace(0, 1, 6))
+    axis.set(ylim=(0, 1.08), ylabel=f"accuracy on target test\n{seeds(summary)}", yticks=np.linspace(0, 1, 6))
     axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     figure.legend(loc="outside upper center", ncols=len(methods))
     return figure
+
+
+def seeds(summary: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """How many seeds the accuracies are means of, in words."""
+    counts = {figures["accuracy"]["n"] for methods in summary.values() for figures in methods.values()}
+    fewest, most = min(counts), max(counts)
+    if most == 1:
+        return "one seed"
+    return f"mean ± deviation, {most if fewest == most else f'{fewest} to {most}'} seeds"
 
 
 def confusions(matrices: Mapping[str, np.ndarray]) -> Figure:

@@ -1,9 +1,11 @@
 """What README.md and CONTRIBUTING.md name is there: commands, stages, params, files, headings, error messages."""
 
+import csv
 import importlib
 import inspect
 import re
 import tomllib
+from statistics import fmean, stdev
 
 import dvc.lock
 import dvc.rwlock
@@ -17,6 +19,7 @@ from tests.pipeline.clone import ROOT
 from tests.pipeline.test_graph import graph
 
 PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md", "data/README.md")}
+PAIRS = ("syn-mnistm", "mnistm-mfeat", "mfeat-syn")
 every_page = pytest.mark.parametrize("page", PAGES)
 
 
@@ -77,6 +80,20 @@ def test_the_verdicts_are_those_of_the_table():
 
 def table_lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("|")]
+
+
+def test_the_figures_of_runs_of_another_preset_are_those_that_were_read():
+    with (ROOT / "metrics/readings.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    last = [line for line in lines if (line["figure"], line["step"]) == ("accuracy", "9000")]
+    by_pair = [[100 * float(line["value"]) for line in last if line["run"].startswith(pair)] for pair in PAIRS]
+    said = ", ".join(f"{fmean(values):.1f} ± {stdev(values):.1f}" for values in by_pair)
+    words = " ".join(PAGES["README.md"].split())
+    assert f"{said} %" in words.replace(" and ", ", ")
+    assert "; ".join(", ".join(f"{value:.2f}" for value in values) for values in by_pair) in words
+    of_digits = {line["figure"]: float(line["value"]) for line in lines if line["run"] == "acgan-0"}
+    assert f"the judge reads {100 * of_digits['judge_accuracy']:.1f} % of its digits" in words
+    assert f"their recall is {100 * of_digits['recall']:.1f} %" in words
 
 
 def test_the_layout_names_every_room_and_folder():

@@ -147,3 +147,13 @@ def test_the_claims_of_this_repository_can_be_run_on_its_params_and_their_settin
             claims.check_figure(setting.figure, effective, figures)
         differing = {(claims.identity(effective, ""), setting.figure) for setting, effective in settings.items()}
         assert len(differing) == len(claim.settings), claim.name
+
+
+@pytest.mark.parametrize("name", ["dann-source-size", "dsn-source-size"])
+def test_a_quarter_one_and_four_source_images_are_learnt_from_for_each_of_the_target(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    [claim] = claims.chosen(claims.read(), name)
+    for setting, expected in zip(claim.settings, (1 / 4, 1, 4), strict=True):
+        adaptation = claims.effective(setting.overrides).adaptation
+        pair = adaptation.pairs["syn-mnistm"]
+        assert pair.max_source * (1 - adaptation.images.validation) == expected * pair.max_target

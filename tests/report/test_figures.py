@@ -53,6 +53,9 @@ def test_bars_carry_their_values_and_a_spread_only_where_there_is_one():
     assert {"50.0", "62.5"} <= {text.get_text() for text in axis.texts}
     assert sum("ErrorbarContainer" in type(container).__name__ for container in axis.containers) == 1
     assert axis.get_xticklabels()[0].get_text() == "a → b"
+    assert axis.get_ylabel().endswith("\nmean ± deviation, 1 to 3 seeds")
+    alone = {"a-b": {"dann": {"accuracy": plain}}}
+    assert figures.seeds(alone) == "one seed" and figures.seeds({"a-b": {"dann": {"accuracy": spread}}}).endswith(", 3 seeds")
 
 
 def test_a_confusion_matrix_shows_shares_of_each_true_class():
