@@ -74,12 +74,12 @@ def feed(pictures, name):
     return Feed(pictures, 4, seed=0, name=name, place=torch.device("cpu"), resident_gb=1.0)
 
 
-def make(name, seed=0, **changes):
+def make(name, seed=0, *, compiled=False, **changes):
     seed_step(seed, "init")
     model = named(name)()
     target = feed(images(20, 2), "target") if name not in ("source_only", "target_only") else None
     batches = Batches(feed(images(20, 1), "source"), torch.arange(20) % 10, target, augment.named("none"))
-    model.start(batches, COMMON, SETTINGS[name].model_copy(update=changes))
+    model.start(batches, COMMON, SETTINGS[name].model_copy(update=changes), compiled=compiled)
     return model
 
 

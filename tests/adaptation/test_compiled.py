@@ -1,4 +1,4 @@
-"""What the compiler makes of batch norm by domain, whose statistics it must be told of."""
+"""Compiled networks learn what others do; batch norm by domain, too, whose statistics the compiler must be told of."""
 
 import multiprocessing
 
@@ -8,6 +8,12 @@ import torch
 from torch import nn
 
 from stages.adaptation.domainwise import convolved
+from stages.adaptation.method import METHODS
+from stages.runtime.seeding import seed_step
+from tests.adaptation.test_adaptation_methods import make
+
+# Encoders, decoders and heads: all but the heads of self-ensembling, single layers.
+NETWORKS = {"source_only": 2, "dann": 3, "dsn": 6, "mean_teacher": 2, "target_only": 2}
 
 
 def after_three_passes(compiled: bool) -> dict[str, np.ndarray]:
@@ -23,6 +29,33 @@ def after_three_passes(compiled: bool) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in (found | norm.state_dict()).items()}
 
 
+def after_three_steps(name: str, compiled: bool) -> dict[str, np.ndarray]:
+    """What a method records in each step, then its weights and running statistics."""
+    model = make(name, compiled=compiled, **({"width": 8} if name == "mean_teacher" else {}))
+    assert sum(part._compiled_call_impl is not None for part in model.modules()) == (NETWORKS[name] if compiled else 0)
+    # Of a bias before batch norm the gradient is nothing but rounding, of which Adam would make a whole step.
+    model.optimizers["adam"].param_groups[0]["eps"] = 0.01
+    found = {}
+    for step in (1, 2, 3):
+        seed_step(0, step)
+        found |= {f"{key} of step {step}": value.numpy() for key, value in model.update(step).items()}
+    return found | {key: tensor.numpy() for key, tensor in model.state_dict().items()}
+
+
+def all_methods_compiled() -> dict[str, dict[str, np.ndarray]]:
+    """Every method after three steps; what one compiles, others with the same networks use."""
+    from torch._dynamo import config as tracing
+    from torch._inductor import config
+
+    # Dropout draws the numbers that it draws otherwise.
+    config.fallback_random = True
+    # Code without vectors takes the compiler two thirds of the time.
+    config.cpp.simdlen = 1
+    # Instead of going on uncompiled.
+    tracing.fail_on_recompile_limit_hit = True
+    return {name: after_three_steps(name, True) for name in METHODS}
+
+
 @pytest.mark.slow
 def test_compiled_batch_norm_by_domain_has_the_same_gradients_and_running_statistics():
     # Compiled backward passes start threads, and a process that has them can't be forked by other tests.
@@ -32,3 +65,17 @@ def test_compiled_batch_norm_by_domain_has_the_same_gradients_and_running_statis
     assert compiled.keys() == eager.keys() and np.abs(eager["running_mean"]).min() > 1e-3
     for name, values in compiled.items():
         np.testing.assert_allclose(values, eager[name], rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.slow
+def test_compiled_methods_learn_what_others_do_and_keep_the_names_of_their_weights():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        compiled = pool.apply(all_methods_compiled)
+    assert compiled.keys() == set(METHODS)
+    for method, found in compiled.items():
+        eager = after_three_steps(method, compiled=False)
+        assert found.keys() == eager.keys()
+        for name, values in found.items():
+            assert np.isfinite(values).all(), f"{name} of {method}"
+            # A step changes weights by up to a thousandth.
+            np.testing.assert_allclose(values, eager[name], rtol=1e-4, atol=1e-4, err_msg=f"{name} of {method}")
