@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -80,6 +81,21 @@ def test_devices_starts_that_many_which_speak_and_write_as_one(start, tmp_path):
 def test_torchrun_starts_the_same_stage(start):
     code, out, err = ended(start("-m", "torch.distributed.run", "--nproc-per-node", "2", *STAGE))
     assert (code, out.count("\n")) == (0, 1), err
+
+
+def test_torchrun_on_two_nodes_trains_as_two_processes_on_one(start, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = ["--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", str(free.getsockname()[1])]
+    first, second = (start("-m", "torch.distributed.run", *meeting, "--node-rank", rank, *STAGE) for rank in "01")
+    code, out, err = ended(first)
+    assert (code, out.count("\n")) == (0, 1), err
+    code, silence, err = ended(second)
+    assert (code, silence) == (0, ""), err
+    assert {path.name for path in tmp_path.glob("at25-*")} == {"at25-0", "at25-1"}
+    assert [path.name for path in (tmp_path / ".timings").iterdir()] == ["train_toy-0.json"]
+    assert not list((tmp_path / ".resume").iterdir())
+    assert ended(start(DEVICES="2"))[:2] == (0, out)
 
 
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on_exactly(start, tmp_path):
