@@ -137,7 +137,7 @@ def bf16(one: Trainer, place: torch.device, section: Training) -> str:
 
 def repeats(one: Trainer, place: torch.device, section: Training) -> str:
     """Two trainings with `deterministic` end with the same bits."""
-    with deterministic(section):
+    with deterministic(section, place):
         weights = [state_after(one, place, section) for _ in range(2)]
     different = [name for name, tensor in weights[0].items() if not torch.equal(tensor, weights[1][name])]
     if different:
@@ -160,7 +160,7 @@ def resumes(one: Trainer, place: torch.device, section: Training) -> str:
     with (
         tempfile.TemporaryDirectory() as folder,
         mock.patch.dict(os.environ, RESUME_DIR=folder),
-        deterministic(section),
+        deterministic(section, place),
         redirect_stderr(said),
     ):
         # All but the last step of a training are saved: the second call finds step 2 of 3.
@@ -285,13 +285,18 @@ def allocated(place: torch.device) -> int:
 
 
 @contextmanager
-def deterministic(section: Training) -> Iterator[None]:
-    """What the params' `deterministic` does, and back."""
+def deterministic(section: Training, place: torch.device) -> Iterator[None]:
+    """What the params' `deterministic` does on a GPU, also where `place` is none, and back."""
     parallel.start(section.model_copy(update={"deterministic": True}))
+    # Stages ask for it on a GPU alone. A CPU refuses no kernel of theirs, but the forms that networks then choose are tried.
+    if place.type != "cuda":
+        torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
         parallel.start(section)
+        if place.type != "cuda":
+            torch.use_deterministic_algorithms(section.deterministic)
 
 
 @contextmanager

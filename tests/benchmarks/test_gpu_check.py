@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import gpu_check
 from benchmarks.paper_trainers import BEST, PAPER, others_of_best, trainers
@@ -30,6 +33,12 @@ def toys(paper):
 PAPERS = ["StyleGAN2", "ACGAN", "judge", "source_only", "source_only, jitter", "dann", "dsn", "target_only"]
 BESTS = ["StyleGAN2 of best", "ACGAN of best", "source_only, strong of best", "mean_teacher of best"]
 NAMES = [*PAPERS, *BESTS]
+# Of a GPU's kernels these have no deterministic form: torch.use_deterministic_algorithms makes an error of them. That of
+# bilinear enlargement is left out, since F.interpolate does without it there.
+REFUSED = {
+    *("grid_sampler_2d_backward", "reflection_pad2d_backward", "_adaptive_avg_pool2d_backward", "adaptive_max_pool2d_backward"),
+    *("nll_loss2d_forward", "histc", "put_"),
+}
 CHECKS = [gpu_check.agrees, gpu_check.bf16, gpu_check.repeats, gpu_check.resumes]
 
 
@@ -51,6 +60,41 @@ def test_self_ensembling_learns_from_target_and_adaptive_augmentation_is_at_work
 
 def test_streamed_images_are_the_resident_ones():
     assert "streamed ones are the same" in gpu_check.resident_images(CPU, 50)
+
+
+@pytest.mark.parametrize("check", [gpu_check.repeats, gpu_check.resumes])
+@pytest.mark.parametrize("fails", [False, True])
+def test_deterministic_algorithms_are_on_while_bits_are_compared_and_off_again(check, fails, toys, paper):
+    seen = []
+
+    def make(*arguments):
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        if fails:
+            raise RuntimeError("no such kernel")
+        return toys["judge"].make(*arguments)
+
+    with pytest.raises(RuntimeError, match="no such kernel") if fails else nullcontext():
+        check(replace(toys["judge"], make=make), CPU, paper.training)
+    assert seen and all(seen) and not torch.are_deterministic_algorithms_enabled()
+
+
+class Operations(TorchDispatchMode):
+    """The names of all operations that run inside it, of backward passes too."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        self.names.add(function.overloadpacket.__name__)
+        return function(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_deterministic_steps_need_no_kernel_that_a_gpu_would_refuse(name, toys, paper):
+    with gpu_check.deterministic(paper.training, CPU), Operations() as used:
+        gpu_check.state_after(toys[name], CPU, paper.training)
+    assert "convolution_backward" in used.names and not used.names & REFUSED
 
 
 def test_waiting_is_checked_on_a_gpu_alone(toys, paper):
