@@ -19,7 +19,7 @@ help:
 	@echo 'make test-slow              the other tests'
 	@echo 'make lint                   style and format, by ruff'
 	@echo 'make bench                  how much faster than plainly written code'
-	@echo 'make gpu-check              does everything work on this GPU, how fast, how long would the paper preset take?'
+	@echo 'make gpu-check              does everything work on this GPU, how fast, how long would paper and best take?'
 
 repro: check repository
 	$(RUN) dvc repro

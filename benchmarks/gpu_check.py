@@ -1,8 +1,8 @@
-"""Does everything work on this machine's GPU, how fast, and how long would the paper preset take? Some minutes.
+"""Does everything work on this machine's GPU, how fast, and how long would `paper` and `best` take? Some minutes.
 
 Every trainer runs with the paper preset's settings on images of noise, and so do those that the preset `best` has otherwise:
-StyleGAN2 with adaptive augmentation, ACGAN with its settings, self-ensembling, painted digits. Ends with exit code 1 where a
-check fails or there is no GPU.
+StyleGAN2 with adaptive augmentation, ACGAN with its settings, self-ensembling, painted digits. The others of `best` are timed
+alone, in its larger batches. Ends with exit code 1 where a check fails or there is no GPU.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import machine
-from benchmarks.paper_trainers import BEST, PAPER, Trainer, digits, others_of_best, trainers
+from benchmarks.paper_trainers import BEST, PAPER, Trainer, digits, others_of_best, trainers, trainers_of_best
 from stages.runtime import parallel, params, training
 from stages.runtime.batches import Feed
 from stages.runtime.resume import ResumeState
@@ -64,13 +64,13 @@ def main() -> None:
 
 
 def check(place: torch.device, *, toy: bool = False) -> int:
-    """Print every check with its result, then speeds and the paper preset's hours; returns how many checks failed."""
-    paper = params.load(PAPER)
-    papers, section = trainers(paper, toy=toy), paper.training
-    all_trainers = [*papers, *others_of_best(params.load(BEST), toy=toy)]
+    """Print every check with its result, then speeds and both presets' hours; returns how many checks failed."""
+    paper, best = params.load(PAPER), params.load(BEST)
+    section = paper.training
+    papers, bests = trainers(paper, toy=toy), trainers_of_best(best, toy=toy)
     parallel.start(section)
     failed = report("training images on the device", lambda: resident_images(place, 200 if toy else SIZES["images"]))
-    for one in all_trainers:
+    for one in [*papers, *others_of_best(best, toy=toy)]:
         failed += report(f"{one.name}: same losses as on the CPU", lambda one=one: agrees(one, place, section))
         failed += report(f"{one.name}: bf16", lambda one=one: bf16(one, place, section))
         failed += report(f"{one.name}: same bits twice (deterministic)", lambda one=one: repeats(one, place, section))
@@ -80,11 +80,12 @@ def check(place: torch.device, *, toy: bool = False) -> int:
         if not toy:
             failed += report(f"{one.name}: torch.compile", lambda one=one: compiles(one, place, section))
     speeds = {}
-    for one in all_trainers:
+    for one in [*papers, *bests]:
         for precision in ("fp32", "bf16"):
             speeds[one.name, precision] = speed(one, place, precision, section)
-    print(table(all_trainers, speeds))
-    print(projection(papers, {one.name: speeds[one.name, one.precision] for one in papers}))
+    print(table([*papers, *bests], speeds))
+    for preset, chosen in (("paper", papers), ("best", bests)):
+        print(projection(preset, chosen, {one.name: speeds[one.name, one.precision] for one in chosen}))
     return failed
 
 
@@ -225,10 +226,11 @@ def table(all_trainers: list[Trainer], speeds: dict[tuple[str, str], Speed]) -> 
     return "\n".join(lines)
 
 
-def projection(all_trainers: list[Trainer], speeds: dict[str, Speed]) -> str:
-    """The hours that the paper preset's trainings would take, one after the other, at these speeds."""
+def projection(preset: str, all_trainers: list[Trainer], speeds: dict[str, Speed]) -> str:
+    """The hours that a preset's trainings would take, one after the other, at these speeds."""
     hours = {one.name: one.steps * one.runs * speeds[one.name].seconds / 3600 for one in all_trainers}
-    lines = ["", "The paper preset's trainings here, one after the other (scores, samples and data come on top):"]
+    lines = ["", f"Trainings of the preset {preset} here, one after the other. On top come scores, samples, data, and the"]
+    lines.append("augmentation of source images, with which only source_only is timed:")
     for one in all_trainers:
         lines.append(f"  {one.name}: {one.runs} x {one.steps} steps in {one.precision}, {hours[one.name]:.1f} h")
     return "\n".join([*lines, f"  all: {sum(hours.values()):.1f} h"])

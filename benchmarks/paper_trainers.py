@@ -1,4 +1,4 @@
-"""Every trainer with the paper preset's settings, on images of noise, and what `best` trains otherwise: what gpu_check tries."""
+"""Every trainer with the settings of the presets `paper` and `best`, on images of noise: what gpu_check tries and times."""
 
 import math
 from collections.abc import Callable
@@ -58,11 +58,15 @@ def trainers(params: schema.Params, *, images: int = 640, side: int = 64, toy: b
     ]
 
 
+def trainers_of_best(params: schema.Params, *, images: int = 640, toy: bool = False) -> list[Trainer]:
+    """All trainers of the preset `best`, with its name in theirs."""
+    return [replace(one, name=f"{one.name} of best") for one in trainers(params, images=images, toy=toy)]
+
+
 def others_of_best(params: schema.Params, *, images: int = 640, toy: bool = False) -> list[Trainer]:
     """What the preset `best` trains in other ways than `paper`: adaptive augmentation, self-ensembling, and so on."""
-    alike = ("judge", "source_only", "target_only", "dann", "dsn")
-    found = (one for one in trainers(params, images=images, toy=toy) if one.name not in alike)
-    return [replace(one, name=f"{one.name} of best") for one in found]
+    alike = [f"{name} of best" for name in ("judge", "source_only", "target_only", "dann", "dsn")]
+    return [one for one in trainers_of_best(params, images=images, toy=toy) if one.name not in alike]
 
 
 def digits(count: int, side: int = 28) -> tuple[np.ndarray, np.ndarray]:

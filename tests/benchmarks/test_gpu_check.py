@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import gpu_check
-from benchmarks.paper_trainers import BEST, PAPER, others_of_best, trainers
+from benchmarks.paper_trainers import BEST, PAPER, others_of_best, trainers, trainers_of_best
 from stages.runtime import params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,9 +132,27 @@ def test_the_preset_s_hours_are_its_runs_times_steps_times_a_step(paper):
     assert {one.name: one.runs for one in all_trainers} == dict(
         StyleGAN2=1, ACGAN=3, judge=1, source_only=6, dann=9, dsn=9, target_only=9
     ) | {"source_only, jitter": 3}
-    text = gpu_check.projection(all_trainers, {one.name: gpu_check.Speed(0.036, 0) for one in all_trainers})
+    text = gpu_check.projection("paper", all_trainers, {one.name: gpu_check.Speed(0.036, 0) for one in all_trainers})
     assert "StyleGAN2: 1 x 66000 steps in fp32, 0.7 h" in text and "dsn: 9 x 29000 steps in fp32, 2.6 h" in text
     steps = 66_000 + 3 * 24_375 + 10_000 + 9 * (3 * 14_000 + 29_000)
+    assert text.endswith(f"all: {steps * 0.036 / 3600:.1f} h")
+
+
+def test_the_hours_of_best_are_those_of_its_own_batches_precision_and_steps(paper):
+    best = params.load(ROOT / BEST)
+    bests = trainers_of_best(best)
+    names = ["StyleGAN2", "ACGAN", "judge", "source_only", "source_only, strong", "dann", "dsn", "mean_teacher", "target_only"]
+    assert {one.name: one.runs for one in bests} == {
+        f"{name} of best": runs for name, runs in zip(names, [1, 3, 1, 6, 3, 9, 9, 9, 9], strict=True)
+    }
+    dann, batch = next(one for one in bests if one.name == "dann of best"), best.adaptation.common.batch_size
+    assert (dann.images, dann.precision) == (2 * batch, "bf16") and batch != paper.adaptation.common.batch_size
+    assert len(dann.make(CPU, "fp32", best.training).batches.target.at(1)[0]) == batch
+    # Both are timed with the one section.
+    assert best.training == paper.training
+    text = gpu_check.projection("best", bests, {one.name: gpu_check.Speed(0.036, 0) for one in bests})
+    assert "preset best" in text and "mean_teacher of best: 9 x 70000 steps in bf16, 6.3 h" in text
+    steps = 200_000 + 3 * 93_750 + 10_000 + 9 * (3 * 14_000 + 29_000 + 70_000)
     assert text.endswith(f"all: {steps * 0.036 / 3600:.1f} h")
 
 
@@ -153,7 +171,8 @@ def test_the_whole_script_runs_on_the_cpu_at_toy_size(monkeypatch, capsys):
     assert gpu_check.check(CPU, toy=True) == 0
     said = capsys.readouterr().out
     assert "FAIL" not in said and said.count("pass  ") == 1 + 4 * len(NAMES)
-    assert "| StyleGAN2 | bf16 |" in said and "all: " in said.splitlines()[-1]
+    assert "| StyleGAN2 | bf16 |" in said and "| dann of best | fp32 |" in said
+    assert said.count("Trainings of the preset ") == said.count("  all: ") == 2 and "all: " in said.splitlines()[-1]
 
 
 @pytest.mark.slow
