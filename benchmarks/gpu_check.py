@@ -28,7 +28,7 @@ from stages.runtime.resume import ResumeState
 from stages.runtime.schema import Training
 from stages.runtime.seeding import seed_step
 
-# Losses on GPU and CPU, in fp32 (whose convolutions may be TF32 on a GPU, with ten bits) and with bfloat16's eight bits.
+# Losses on GPU and CPU may differ by so much, in fp32 and with bfloat16's eight bits.
 FP32, BF16 = 0.02, 0.1
 SIZES = {"images": 20_000}
 
