@@ -1,4 +1,4 @@
-"""Memory while the number of images grows fourfold: preparing, pairing, sampling and evaluating keep to a block of them.
+"""Memory while the number of images grows fourfold: importing, pairing, sampling and evaluating keep to a block of them.
 
     python -m benchmarks.memory
 

@@ -43,8 +43,7 @@ def diversity(
         if not enough:
             found.append(None)
             continue
-        seen = np.concatenate([features(test[0][real[first : first + BLOCK]]) for first in range(0, len(real), BLOCK)])
-        found.append(_compared(seen, features(fake), features(known), neighbours))
+        found.append(_compared(_seen(test[0], real, features), features(fake), features(known), neighbours))
     names = next((figures for figures in found if figures), None)
     if names is None:
         raise UserError(
@@ -54,6 +53,17 @@ def diversity(
     by_class = {name: [figures and figures[name] for figures in found] for name in names}
     means = {name: float(np.mean([value for value in values if value is not None])) for name, values in by_class.items()}
     return {**means, "per_class": by_class}
+
+
+def _seen(images: np.ndarray, rows: np.ndarray, features: Features) -> np.ndarray:
+    """Features (n, d) of the images at these `rows` (n,), of which a block at a time is in memory."""
+    found: np.ndarray | None = None
+    for first in range(0, len(rows), BLOCK):
+        part = features(images[rows[first : first + BLOCK]])
+        if found is None:
+            found = np.empty((len(rows), part.shape[1]), part.dtype)
+        found[first : first + len(part)] = part
+    return found
 
 
 def _compared(real: np.ndarray, fake: np.ndarray, known: np.ndarray, neighbours: int) -> dict[str, float]:

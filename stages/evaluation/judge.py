@@ -35,17 +35,27 @@ class Judge(nn.Module):
 
 def predict(judge: nn.Module, images: np.ndarray, where: torch.device, batch_size: int = 1000) -> np.ndarray:
     """The likeliest class (n,) int64 of each uint8 image (n, 28, 28, 3), an array or a memory map that is read in blocks."""
-    return np.concatenate([logits.argmax(dim=1).cpu().numpy() for logits in _outputs(judge, images, where, batch_size)])
+    found = np.empty(len(images), np.int64)
+    for rows, logits in _outputs(judge, images, where, batch_size):
+        found[rows] = logits.argmax(dim=1).cpu().numpy()
+    return found
 
 
 def features(judge: Judge, images: np.ndarray, where: torch.device, batch_size: int = 1000) -> np.ndarray:
     """What the last layer decides by: (n, 64) float32, none below 0, of each image; images as for `predict`."""
-    return np.concatenate([found.cpu().numpy() for found in _outputs(judge.layers[:-1], images, where, batch_size)])
+    found = np.empty((len(images), judge.layers[-1].in_features), np.float32)
+    for rows, values in _outputs(judge.layers[:-1], images, where, batch_size):
+        found[rows] = values.cpu().numpy()
+    return found
 
 
 @torch.no_grad()
-def _outputs(network: nn.Module, images: np.ndarray, where: torch.device, batch_size: int) -> Iterator[Tensor]:
-    """What a network makes of the images, the next `batch_size` at a time."""
+def _outputs(network: nn.Module, images: np.ndarray, where: torch.device, batch_size: int) -> Iterator[tuple[slice, Tensor]]:
+    """What a network makes of the images, the next `batch_size` at a time, and which they are.
+
+    Whoever keeps it does so in one array for all: many small ones would part the memory that is freed in between for good.
+    """
     network.eval()
     for first in range(0, len(images), batch_size):
-        yield network(to_float(torch.from_numpy(np.array(images[first : first + batch_size])).to(where)))
+        rows = slice(first, first + batch_size)
+        yield rows, network(to_float(torch.from_numpy(np.array(images[rows])).to(where)))

@@ -65,9 +65,10 @@ def novelty(samples: np.ndarray, unseen: np.ndarray) -> float | None:
     return float(np.median(samples) / usual) if usual else None
 
 
-def near_share(samples: np.ndarray, unseen: np.ndarray) -> float:
-    """The share of samples whose distance (n,) is below the NEAR-quantile of those (m,) of test images."""
-    return float(np.mean(samples < np.quantile(unseen, NEAR)))
+def near_share(samples: np.ndarray, unseen: np.ndarray) -> float | None:
+    """The share of samples whose distance (n,) is below the NEAR-quantile of those (m,) of test images; None where that is 0."""
+    near = np.quantile(unseen, NEAR)
+    return float(np.mean(samples < near)) if near else None
 
 
 def nearest(features: np.ndarray, parts: Iterable[np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray]:

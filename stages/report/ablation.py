@@ -293,11 +293,12 @@ def identity(setting: Setting) -> tuple[str, str, str]:
 
 
 def judged(claim: Claim, lines: list[Reading]) -> list[Reading]:
-    """The lines in the claim's present words, with its verdict."""
+    """The lines in the claim's present words and order, with its verdict."""
     figures = {line.setting: {"mean": line.mean, "std": line.std, "n": line.n} for line in lines}
     whole = len(figures) == len(claim.settings)
     verdict = verdicts.verdict([figures[one.name] for one in claim.settings], claim.better) if whole else verdicts.UNFINISHED
-    return [replace(line, claim=claim.words, better=claim.better, verdict=verdict) for line in lines]
+    ordered = sorted(lines, key=lambda line: [one.name for one in claim.settings].index(line.setting))
+    return [replace(line, claim=claim.words, better=claim.better, verdict=verdict) for line in ordered]
 
 
 if __name__ == "__main__":

@@ -77,11 +77,16 @@ def meet() -> torch.device:
             accelerator="cuda" if torch.cuda.is_available() else "cpu",
             devices=here,
             num_nodes=int(os.environ["WORLD_SIZE"]) // here,
-            strategy=DDPStrategy(),
+            strategy=DDPStrategy(process_group_backend=backend(torch.cuda.is_available())),
             plugins=[TorchElasticEnvironment()],
         )
         fabric.launch()
     return fabric.device
+
+
+def backend(gpus: bool) -> str:
+    """What processes talk by. Beside GPUs they also agree on numbers that lie in memory, which NCCL alone would refuse."""
+    return "cpu:gloo,cuda:nccl" if gpus else "gloo"
 
 
 def reduce(tensor: Tensor, how: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> Tensor:

@@ -85,12 +85,19 @@ def table_lines(text: str) -> list[str]:
 def test_the_figures_of_runs_of_another_preset_are_those_that_were_read():
     with (ROOT / "metrics/readings.csv").open() as file:
         lines = list(csv.DictReader(file))
+    read = {(line["run"], line["step"], line["figure"]): 100 * float(line["value"]) for line in lines}
     last = [line for line in lines if (line["figure"], line["step"]) == ("accuracy", "9000")]
     by_pair = [[100 * float(line["value"]) for line in last if line["run"].startswith(pair)] for pair in PAIRS]
     said = ", ".join(f"{fmean(values):.1f} ± {stdev(values):.1f}" for values in by_pair)
     words = " ".join(PAGES["README.md"].split())
     assert f"{said} %" in words.replace(" and ", ", ")
     assert "; ".join(", ".join(f"{value:.2f}" for value in values) for values in by_pair) in words
+    early = [f"{read[f'{pair}-mean_teacher-0', '3600', 'accuracy']:.2f}" for pair in PAIRS]
+    assert f"{early[0]}, {early[1]} and {early[2]} %" in words
+    distances = [float(line["value"]) for line in lines if line["figure"] == "proxy_a_distance"]
+    assert f"to {min(distances):.2f}–{max(distances):.2f}" in words
+    regrets = [value for (_, _, figure), value in read.items() if figure.startswith("regret.")]
+    assert f"no rule loses more than {max(regrets):.1f} points" in words
     of_digits = {line["figure"]: float(line["value"]) for line in lines if line["run"] == "acgan-0"}
     assert f"the judge reads {100 * of_digits['judge_accuracy']:.1f} % of its digits" in words
     assert f"their recall is {100 * of_digits['recall']:.1f} %" in words

@@ -46,6 +46,14 @@ def test_copies_of_a_few_real_digits_are_precise_and_have_no_recall(different):
     assert found["recall_ceiling"] > 0.8 and found["fd"] > found["fd_floor"]
 
 
+def test_test_digits_are_looked_at_in_blocks_and_all_of_them(monkeypatch):
+    whole, sizes = compare(digits(COMPARED, 2), TRAIN, TEST), []
+    monkeypatch.setattr("stages.evaluation.diversity.BLOCK", 7)
+    look = lambda images: sizes.append(len(images)) or pixels(images)  # noqa: E731
+    assert diversity(digits(COMPARED, 2), TRAIN, TEST, look, neighbours=3, seed=0) == whole
+    assert sizes.count(7) == 10 * (300 // 7)
+
+
 def test_digits_that_hardly_differ_have_little_recall():
     assert compare(digits(COMPARED, 2, spread=0.1), TRAIN, TEST)["recall"] < 0.1
 

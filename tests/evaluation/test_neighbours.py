@@ -46,6 +46,7 @@ def test_the_near_share_counts_what_is_nearer_than_all_but_a_few_test_images():
     unseen = np.arange(1.0, 102.0)
     assert near_share(np.array([0.5, 5.9, 6.1, 50.0]), unseen) == 0.5
     assert near_share(unseen, unseen) == pytest.approx(neighbours.NEAR, abs=0.01)
+    assert near_share(np.zeros(3), np.array([0.0, 0.0, 1.0])) is None
 
 
 class Pixels(extractors.Extractor):

@@ -108,6 +108,8 @@ def test_lines_of_settings_that_have_changed_go_and_the_claim_s_words_and_verdic
     before = lines(CLAIM)
     said = ablation.table([replace(CLAIM, words="Decay harms", better="lower")], {}, before)
     assert {(line.claim, line.better, line.verdict) for line in said} == {("Decay harms", "lower", "refuted")}
+    turned = ablation.table([replace(CLAIM, settings=SETTINGS[::-1])], {}, before)
+    assert [(line.setting, line.verdict) for line in turned] == [("with", "refuted"), ("without", "refuted")]
     other = replace(SETTINGS[1], overrides=("acgan.train.lr_decay=0.9",))
     [line] = ablation.table([replace(CLAIM, settings=(SETTINGS[0], other))], {}, before)
     assert (line.setting, line.verdict) == ("without", "unfinished")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stages.report import claims
 from stages.runtime import params, schema
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,3 +105,19 @@ def test_what_readme_has_beyond_the_study_is_in_them(name):
     forms = {key: form for key, form in named.items() if form}
     assert forms and {key: value(ours, key) for key in forms} == forms
     assert ours.stylegan2.train.penalty_weight > 0
+
+
+def test_every_ingredient_has_a_claim_with_and_without_it(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    # Claims about methods read several in one run.
+    no_ingredients = {"adaptation.methods", "adaptation.common.selection", "adaptation.images.oracle_dev"}
+    fields = schema.MeanTeacher.model_fields.keys() - {"steps", "lr_decay", "consistency_weight"}
+    keys = (beyond_the_study().keys() | {f"adaptation.mean_teacher.{name}" for name in fields}) - no_ingredients
+    tested = set()
+    for claim in (claim for claim in claims.read() if claim.name != "everything"):
+        changes = [
+            dict(override.split("=", 1) for override in setting.overrides if "=" in override) for setting in claim.settings
+        ]
+        tested |= {key for change in changes for key in change if len({str(other.get(key)) for other in changes}) > 1}
+    assert keys <= tested
+    assert "adaptation.pairs.mfeat-syn.source_augment" in tested

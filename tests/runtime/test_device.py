@@ -56,6 +56,12 @@ def test_bf16_without_instructions_for_it_is_said_once(tmp_path, monkeypatch, ca
     assert capfd.readouterr().err.count("no bfloat16 instructions: precision fp32 would train faster here") == lines
 
 
+def test_float32_is_float32_on_whatever_device_is_picked():
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    device.pick()
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 @pytest.mark.parametrize(("first", "fresh"), [("", True), ("device.pick()", False)])
 def test_who_has_picked_a_device_gets_freed_memory_again_without_new_pages(first, fresh):

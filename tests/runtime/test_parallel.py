@@ -72,3 +72,11 @@ def test_torchrun_s_number_of_processes_comes_before_devices(monkeypatch):
     assert processes.wanted() == 3
     monkeypatch.setenv("RANK", "1")
     assert processes.wanted() == 2
+
+
+@pytest.mark.parametrize(("gpus", "expected"), [(True, {"cpu": "gloo", "cuda": "nccl"}), (False, "gloo")])
+def test_beside_gpus_numbers_in_memory_travel_too(gpus, expected):
+    backend = processes.backend(gpus)
+    if gpus:
+        backend = torch.distributed.distributed_c10d.BackendConfig(torch.distributed.Backend(backend)).get_device_backend_map()
+    assert backend == expected

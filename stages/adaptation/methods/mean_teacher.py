@@ -156,7 +156,7 @@ class Method(method.Method):
         if hasattr(self, AS_THEY_ARE):
             delattr(self, AS_THEY_ARE)
         if not wanted:
-            self.register_buffer(AS_THEY_ARE, torch.ones(1))
+            self.register_buffer(AS_THEY_ARE, torch.ones(1, device=next(self.parameters()).device))
 
     def _entering(self, images: Tensor) -> Tensor:
         return images if hasattr(self, AS_THEY_ARE) else standardised(images)
