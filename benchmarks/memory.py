@@ -20,6 +20,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -171,10 +172,10 @@ def digits(count: int) -> None:
     noise("samples/acgan-0.npz", count, 28, "")
 
 
-def evaluate_digits(count: int) -> None:
+def evaluate_digits(count: int) -> np.ndarray:
     from stages.evaluation.judge import Judge, predict
 
-    predict(Judge(), *load_arrays("samples/acgan-0.npz", "images"), torch.device("cpu"))
+    return predict(Judge(), *load_arrays("samples/acgan-0.npz", "images"), torch.device("cpu"))
 
 
 def judged(count: int) -> None:
@@ -193,11 +194,11 @@ def evaluate_digits_whole(count: int) -> None:
     evaluate_acgan.main(0)
 
 
-def evaluate_classifier(count: int) -> None:
+def evaluate_classifier(count: int) -> np.ndarray:
     from stages.adaptation.evaluate import predictions
     from stages.adaptation.method import named
 
-    predictions(named("dann")(), *load_arrays("samples/acgan-0.npz", "images"))
+    return predictions(named("dann")(), *load_arrays("samples/acgan-0.npz", "images"))
 
 
 class Flat(nn.Module):
@@ -216,7 +217,7 @@ def faces(count: int) -> None:
     noise("faces.npz", count, 32, "train_", "test_", "fake_")
 
 
-def evaluate_faces(count: int) -> None:
+def evaluate_faces(count: int) -> dict[str, Any]:
     """What statistics.py and evaluate_stylegan2.py do."""
     from stages.evaluation import extractors, real
     from stages.evaluation.compare import compare
@@ -228,7 +229,7 @@ def evaluate_faces(count: int) -> None:
         return extractors.chunks(network, images, 50, kind)
 
     measured = real.measure("flat", look, train, test, fake, {"report": count, "clean": count}, settings, here)
-    compare(extractors.extract(network, fake, 50, "fake", here), measured, "clean", settings)
+    return compare(extractors.extract(network, fake, 50, "fake", here), measured, "clean", settings)
 
 
 # Images at first (of faces so many that memory has levelled off, of a data set so many that four times as many are MNIST), what

@@ -1,12 +1,18 @@
 """Every part whose memory is watched finds what it reads, and leaves what it makes."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import memory
 from stages.runtime.files import read_json
 from stages.runtime.images import load_digits
+
+SIZE = 100_000_000
 
 
 @pytest.fixture(autouse=True)
@@ -14,9 +20,56 @@ def empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("part", memory.PARTS)
-def test_every_part_runs_on_a_few_images(part):
-    memory.peak_of(*memory.PARTS[part][1:], 50)
+def work_on(part: str, count: int) -> tuple[object, list[str]]:
+    """What the watched work returns, and the array files that it leaves."""
+    _, prepare, work = memory.PARTS[part]
+    before, found = [], []
+
+    def watched(images: int) -> None:
+        before.extend(Path().rglob("*.npz"))
+        found.append(work(images))
+
+    memory.peak_of(prepare, watched, count)
+    return found[0], sorted(path.as_posix() for path in set(Path().rglob("*.npz")) - set(before))
+
+
+@pytest.mark.parametrize(
+    ("part", "left"),
+    [
+        ("import a folder", ["data/prepared/faces.npz"]),
+        ("pair", [f"data/pairs/mnistm-mfeat/{name}.npz" for name in ("target", "test", "train")]),
+        ("sample faces", ["samples/stylegan2-0.npz"]),
+        ("sample digits", ["samples/acgan-0.npz"]),
+    ],
+)
+def test_what_a_part_makes_has_all_its_images(part, left):
+    assert work_on(part, 50)[1] == left
+    assert max(len(array) for array in np.load(left[0]).values()) >= 40
+
+
+@pytest.mark.parametrize("part", ["evaluate digits", "evaluate a classifier"])
+def test_every_digit_is_evaluated(part):
+    assert len(work_on(part, 50)[0]) == 50
+
+
+def test_all_faces_are_evaluated():
+    found = work_on("evaluate faces", 50)[0]
+    assert found["n_fake"] == 50 and np.isfinite(found["fd"])
+
+
+def test_the_peak_is_that_of_the_work_alone():
+    # In a process of its own: this one has freed memory that it would use again.
+    code = f"""
+import time
+import numpy as np
+from benchmarks import memory
+nothing = lambda count: None
+print(memory.peak_of(lambda count: np.ones(4 * {SIZE}, np.uint8), nothing, 50))
+print(memory.peak_of(nothing, lambda count: [np.ones({SIZE}, np.uint8), time.sleep(0.1)], 50))
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(memory.ROOT)}, capture_output=True)
+    least, most = map(int, done.stdout.split())
+    assert SIZE <= most - least < 1.2 * SIZE
 
 
 def test_a_data_set_is_prepared_with_all_its_digits():

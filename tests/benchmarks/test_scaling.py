@@ -67,9 +67,13 @@ def test_one_after_the_other_they_leave_their_weights(monkeypatch):
 
 
 @pytest.mark.parametrize("one", [one for one in scaling.rows() if one.of != "seeds"], ids=lambda one: one.name)
-def test_every_part_runs_at_a_small_size(one):
+def test_every_part_runs_at_a_small_size(one, monkeypatch):
+    steps = []
+    monkeypatch.setattr(scaling, "seed_step", lambda *of: steps.append(of))
     small = {"images": 40, "images there are": 40, "classes": 2, "steps": 1, "pairs x seeds": 1, "points": 40}
-    one.at({"KID, 20 subsets of 200": 200}.get(one.name) or small[one.of])()
+    done = one.at({"KID, 20 subsets of 200": 200}.get(one.name) or small[one.of])()
+    assert len(steps) == (one.of == "steps")
+    assert (done is None) == (one.of in ("steps", "images there are", "pairs x seeds"))
 
 
 def test_dvc_is_asked_about_more_stages_with_more_seeds():

@@ -10,6 +10,7 @@ from torch import nn
 
 from stages.evaluation import extractors, neighbours
 from stages.evaluation.neighbours import near_share, nearest, novelty
+from stages.report import comparison
 from stages.runtime import params, schema
 from stages.runtime.errors import UserError
 from stages.runtime.images import save_arrays
@@ -47,6 +48,7 @@ def test_the_near_share_counts_what_is_nearer_than_all_but_a_few_test_images():
     assert near_share(np.array([0.5, 5.9, 6.1, 50.0]), unseen) == 0.5
     assert near_share(unseen, unseen) == pytest.approx(neighbours.NEAR, abs=0.01)
     assert near_share(np.zeros(3), np.array([0.0, 0.0, 1.0])) is None
+    assert comparison.ALWAYS["near_share_real"]["mean"] == neighbours.NEAR, "what the table says of real images"
 
 
 class Pixels(extractors.Extractor):
