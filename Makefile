@@ -10,8 +10,8 @@ RUN := PATH="$(BIN):$$PATH"
 .PHONY: help repro repro-parallel check test test-slow lint gpu-check bench compare ablation install repository
 
 help:
-	@echo 'make repro                  everything from raw bytes to report/index.html'
-	@echo 'make repro-parallel JOBS=4  the same, independent stages side by side, each on a GPU of its own where there are GPUs'
+	@echo 'make repro                  everything from raw bytes to report/index.html, independent stages side by side'
+	@echo 'make repro JOBS=1           the same, one stage at a time; repro-parallel is another name for it'
 	@echo 'make check                  is params.yaml valid?'
 	@echo 'make compare EXPS="a b"     experiments, branches or commits side by side: report/compare.html'
 	@echo 'make ablation               the claims of ablation.yaml put to the test: metrics/ablation.csv; ONLY="a b" some of them, JOBS=2 at a time'
@@ -21,11 +21,7 @@ help:
 	@echo 'make bench                  how much faster than plainly written code'
 	@echo 'make gpu-check              does everything work on this GPU, how fast, how long would paper and best take?'
 
-repro: check repository
-	$(RUN) dvc repro
-	@echo "Open report/index.html; the figures are in metrics/summary.json, the pictures in plots/."
-
-repro-parallel: check repository
+repro repro-parallel: check repository
 	$(RUN) python -m stages.runtime.repro $(if $(JOBS),--jobs $(JOBS))
 	@echo "Open report/index.html; the figures are in metrics/summary.json, the pictures in plots/."
 

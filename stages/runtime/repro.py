@@ -1,12 +1,13 @@
 """`dvc repro` with independent stages side by side, each on a GPU of its own where there are GPUs.
 
 DVC itself builds every stage, so dvc.lock, cache and results are those of `dvc repro`; this only decides when each starts.
-What a stage says goes to .timings/logs/STAGE.log.
+What a stage says goes to .timings/logs/STAGE.log; how far it is, to the terminal as well.
 
     python -m stages.runtime.repro --jobs 4
 """
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 # Without the flag, a dvc that finds another one at work on dvc.lock gives up after three seconds.
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
 SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_BETWEEN_REPORTS = 30
+# Without a GPU: small trainings leave cores idle that they share, but each takes up to 1.3 GB.
+MOST_JOBS = 4
 # What each stage needs to be done before it.
 Graph = dict[str, set[str]]
 
@@ -56,7 +60,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m stages.runtime.repro", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--jobs", type=int, default=0, help="stages at a time; by default as many as GPUs, without any two")
+    parser.add_argument(
+        "--jobs", type=int, default=0, help=f"stages at a time; by default as many as GPUs, or else cores, up to {MOST_JOBS}"
+    )
     arguments = parser.parse_args()
     if arguments.jobs < 0:
         parser.error("--jobs must be at least 1")
@@ -75,11 +81,11 @@ def main() -> None:
 
 
 def repro(jobs: int) -> Outcome:
-    """Bring all stages up to date, `jobs` at a time (0: as many as GPUs, without any two)."""
+    """Bring all stages up to date, `jobs` at a time (0: as many as GPUs, or else cores, up to MOST_JOBS)."""
     if "DEVICES" in os.environ:
         raise UserError("DEVICES is set, which gives every stage several GPUs; side by side each has one: unset it")
     gpus = visible_gpus()
-    jobs = jobs or len(gpus) or 2
+    jobs = jobs or len(gpus) or min(cores(), MOST_JOBS)
     graph = read_graph()
     settled = unchanged(graph, outdated())
     interruption.say(
@@ -87,8 +93,10 @@ def repro(jobs: int) -> Outcome:
         f"what each says goes to {logs()}"
     )
 
+    number = itertools.count(len(settled) + 1)
+
     def start(name: str, slot: int) -> Running:
-        return Dvc(name, environment(slot, jobs, gpus))
+        return Dvc(name, environment(slot, jobs, gpus), f"{next(number)} of {len(graph)}")
 
     return schedule(graph, jobs, start, settled)
 
@@ -206,13 +214,14 @@ def logs() -> Path:
 class Dvc:
     """One stage built by `dvc repro` in a process group of its own, so that signals reach it only from here."""
 
-    def __init__(self, name: str, variables: dict[str, str]) -> None:
+    def __init__(self, name: str, variables: dict[str, str], place: str) -> None:
         self.name, self.log, self.began = name, logs() / f"{name}.log", time.monotonic()
+        self.reported, self.progress = self.began, ""
         self.code: int | None = None
         self.stopped: set[int] = set()
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        place = f" on GPU {variables['CUDA_VISIBLE_DEVICES']}" if variables.get("CUDA_VISIBLE_DEVICES") else ""
-        interruption.say(f"{name}: starts{place}")
+        gpu = f" on GPU {variables['CUDA_VISIBLE_DEVICES']}" if variables.get("CUDA_VISIBLE_DEVICES") else ""
+        interruption.say(f"{name}: starts{gpu}, {place}")
         with self.log.open("w") as file:
             self.process = subprocess.Popen(
                 [*DVC, "repro", "--single-item", name],
@@ -230,7 +239,16 @@ class Dvc:
             seconds = round(time.monotonic() - self.began)
             why = f"FAILED after {seconds} s: {told(self.log.read_text(errors='replace'))}" if code else f"done in {seconds} s"
             interruption.say(f"{self.name}: {why}")
+        elif self.code is None and time.monotonic() > self.reported + SECONDS_BETWEEN_REPORTS:
+            self.report()
         return self.code
+
+    def report(self) -> None:
+        """Say how far the stage is, where that is new."""
+        self.reported, before = time.monotonic(), self.progress
+        self.progress = how_far(self.log.read_text(errors="replace"))
+        if self.progress != before:
+            interruption.say(self.progress)
 
     def stop(self, number: int) -> None:
         """Send the signal to what dvc has started, to each process once; dvc itself ends when that has ended.
@@ -257,6 +275,11 @@ def children(number: int) -> "list[psutil.Process]":
         return psutil.Process(number).children(recursive=True)
     except psutil.Error:
         return []
+
+
+def how_far(output: str) -> str:
+    """The last line of an output that says how much time is left, "" if there is none."""
+    return next((line for line in reversed(output.splitlines()) if line.endswith(" left")), "")
 
 
 def told(output: str) -> str:

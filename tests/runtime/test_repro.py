@@ -1,6 +1,8 @@
 """The order in which stages are started side by side, with stages that only pretend."""
 
 import signal
+import sys
+import time
 
 import pytest
 
@@ -112,6 +114,50 @@ def test_only_cores_that_may_be_used_are_shared(monkeypatch, affinity, expected)
     else:
         monkeypatch.delattr(repro.os, "sched_getaffinity", raising=False)
     assert repro.cores() == expected
+
+
+@pytest.mark.parametrize(("gpus", "cores", "jobs"), [(["0"], 64, 1), (["0", "3"], 8, 2), ([], 1, 1), ([], 2, 2), ([], 64, 4)])
+def test_as_many_stages_run_at_a_time_as_there_are_gpus_or_else_cores_up_to_four(monkeypatch, capsys, gpus, cores, jobs):
+    monkeypatch.delenv("DEVICES", raising=False)
+    pretended = Pretended(looks={"alone": 9})
+    for name, answer in {"visible_gpus": gpus, "cores": cores, "read_graph": DIAMOND, "outdated": set(DIAMOND)}.items():
+        monkeypatch.setattr(repro, name, lambda answer=answer: answer)
+    places = []
+
+    def start(name, variables, place):
+        places.append(place)
+        return pretended.start(name, len(places))
+
+    monkeypatch.setattr(repro, "Dvc", start)
+    assert sorted(repro.repro(0).done) == sorted(DIAMOND)
+    assert pretended.most == min(jobs, 3) and f"; {jobs} at a time on {len(gpus) or 'no'} GPUs" in capsys.readouterr().err
+    assert places == [f"{number} of 5" for number in range(1, 6)]
+
+
+def test_how_far_a_stage_is_comes_to_the_terminal_once(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("TIMINGS_DIR", str(tmp_path))
+    monkeypatch.setattr(repro, "SECONDS_BETWEEN_REPORTS", 0)
+    end = tmp_path / "end"
+    says = "print('faces: step 1/2 7 images/s, 00:09 left', flush=True)"
+    waits = f"while not os.path.exists({str(end)!r}): time.sleep(0.01)"
+    monkeypatch.setattr(repro, "DVC", (sys.executable, "-c", f"import os, time\n{says}\n{waits}"))
+    stage = repro.Dvc("train@0", {}, "1 of 1")
+    until = time.monotonic() + 60
+    while not stage.progress and time.monotonic() < until:
+        assert stage.poll() is None
+    for _ in range(3):
+        assert stage.poll() is None
+    end.touch()
+    stage.process.wait()
+    assert stage.poll() == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[:2] == ["train@0: starts, 1 of 1", "faces: step 1/2 7 images/s, 00:09 left"]
+    assert said[2].startswith("train@0: done in ") and len(said) == 3
+
+
+def test_how_far_is_the_last_line_with_a_time_left():
+    assert repro.how_far("> python\nfaces: 1/9, 00:08 left\nfaces: 2/9, 00:07 left\nDone\n") == "faces: 2/9, 00:07 left"
+    assert repro.how_far("> python\n") == ""
 
 
 def test_several_gpus_a_stage_are_refused(monkeypatch):
