@@ -21,9 +21,11 @@ help:
 	@echo 'make bench                  how much faster than plainly written code'
 	@echo 'make gpu-check              does everything work on this GPU, how fast, how long would paper and best take?'
 
-repro repro-parallel: check repository
+repro: check repository
 	$(RUN) python -m stages.runtime.repro $(if $(JOBS),--jobs $(JOBS))
 	@echo "Open report/index.html; the figures are in metrics/summary.json, the pictures in plots/."
+
+repro-parallel: repro
 
 # EXPS reaches the program through the environment.
 compare: install
