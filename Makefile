@@ -11,7 +11,7 @@ RUN := PATH="$(BIN):$$PATH"
 
 help:
 	@echo 'make repro                  everything from raw bytes to report/index.html, independent stages side by side'
-	@echo 'make repro JOBS=1           the same, one stage at a time; repro-parallel is another name for it'
+	@echo 'make repro JOBS=1           one stage at a time, with all cores (make repro-parallel is the same as make repro)'
 	@echo 'make check                  is params.yaml valid?'
 	@echo 'make compare EXPS="a b"     experiments, branches or commits side by side: report/compare.html'
 	@echo 'make ablation               the claims of ablation.yaml put to the test: metrics/ablation.csv; ONLY="a b" some of them, JOBS=2 at a time'
@@ -22,7 +22,7 @@ help:
 	@echo 'make gpu-check              does everything work on this GPU, how fast, how long would paper and best take?'
 
 repro: check repository
-	$(RUN) python -m stages.runtime.repro $(if $(JOBS),--jobs $(JOBS))
+	$(RUN) python -m stages.runtime.repro $(if $(JOBS),--jobs "$$JOBS")
 	@echo "Open report/index.html; the figures are in metrics/summary.json, the pictures in plots/."
 
 repro-parallel: repro

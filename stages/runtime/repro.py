@@ -1,7 +1,7 @@
 """`dvc repro` with independent stages side by side, each on a GPU of its own where there are GPUs.
 
-DVC itself builds every stage, so dvc.lock, cache and results are those of `dvc repro`; this only decides when each starts.
-What a stage says goes to .timings/logs/STAGE.log; how far it is, to the terminal as well.
+DVC itself builds every stage, so dvc.lock, cache and results are those of `dvc repro` with as many threads (OMP_NUM_THREADS);
+this only decides when each starts. What a stage says goes to .timings/logs/STAGE.log; how far it is, to the terminal as well.
 
     python -m stages.runtime.repro --jobs 4
 """
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from stages.runtime import interruption
 from stages.runtime.errors import UserError
+from stages.runtime.files import reason
 
 if TYPE_CHECKING:
     import psutil
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_BETWEEN_REPORTS = 30
-# Without a GPU: small trainings leave cores idle that they share, but each takes up to 1.3 GB.
+# Without a GPU: small trainings make little of several cores, but each takes up to 1.3 GB.
 MOST_JOBS = 4
+LOG_END = 65536
 # What each stage needs to be done before it.
 Graph = dict[str, set[str]]
 
@@ -61,16 +63,20 @@ def main() -> None:
         prog="python -m stages.runtime.repro", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--jobs", type=int, default=0, help=f"stages at a time; by default as many as GPUs, or else cores, up to {MOST_JOBS}"
+        "--jobs",
+        type=int,
+        help=f"stages at a time; by default as many as there are GPUs, without any as many as cores, at most {MOST_JOBS}",
     )
     arguments = parser.parse_args()
-    if arguments.jobs < 0:
+    if arguments.jobs is not None and arguments.jobs < 1:
         parser.error("--jobs must be at least 1")
     try:
         interruption.raise_interrupted()
         outcome = repro(arguments.jobs)
     except UserError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename or 'a stage'}: {reason(error)}")
     except KeyboardInterrupt as error:
         interruption.say("stopped: the same command goes on from here")
         sys.exit(128 + getattr(error, "number", signal.SIGINT))
@@ -80,10 +86,12 @@ def main() -> None:
     print(f"all {len(outcome.done)} stages are up to date")
 
 
-def repro(jobs: int) -> Outcome:
-    """Bring all stages up to date, `jobs` at a time (0: as many as GPUs, or else cores, up to MOST_JOBS)."""
+def repro(jobs: int | None) -> Outcome:
+    """Bring all stages up to date, `jobs` at a time (None: as many as GPUs, without any as many as cores, at most MOST_JOBS)."""
     if "DEVICES" in os.environ:
-        raise UserError("DEVICES is set, which gives every stage several GPUs; side by side each has one: unset it")
+        raise UserError(
+            "DEVICES is set, which gives every stage several GPUs; side by side each has one: unset it, or `dvc repro`"
+        )
     gpus = visible_gpus()
     jobs = jobs or len(gpus) or min(cores(), MOST_JOBS)
     graph = read_graph()
@@ -105,7 +113,7 @@ def schedule(graph: Graph, jobs: int, start: Callable[[str, int], Running], sett
     """Start each stage once all that it needs are done, at most `jobs` at a time, in slots 0 to jobs - 1.
 
     Stages in `settled` count as done. Of those that can start, the one with the longest chain behind it comes first. Where
-    one fails the others go on. A KeyboardInterrupt stops all that run before it leaves.
+    one fails the others go on. A KeyboardInterrupt, or any error, stops all that run before it leaves.
     """
     outcome = Outcome(done=list(settled))
     running: dict[int, tuple[str, Running]] = {}
@@ -116,8 +124,12 @@ def schedule(graph: Graph, jobs: int, start: Callable[[str, int], Running], sett
             for name in [name for name in waiting if graph[name] <= set(outcome.done)]:
                 free = sorted(set(range(jobs)) - set(running))
                 if free:
-                    running[free[0]] = (name, start(name, free[0]))
+                    # A signal in between would leave a stage behind that nobody knows of.
+                    with interruption.Deferred() as deferred:
+                        running[free[0]] = (name, start(name, free[0]))
                     waiting.remove(name)
+                    if deferred.asked:
+                        raise interruption.Interrupted(deferred.asked)
             if not running:
                 outcome.skipped = waiting
                 return outcome
@@ -126,7 +138,7 @@ def schedule(graph: Graph, jobs: int, start: Callable[[str, int], Running], sett
                     del running[slot]
                     (outcome.failed if code else outcome.done).append(name)
             time.sleep(SECONDS_BETWEEN_LOOKS)
-    except KeyboardInterrupt as error:
+    except BaseException as error:
         end([stage for _, stage in running.values()], getattr(error, "number", signal.SIGINT))
         raise
 
@@ -136,8 +148,10 @@ def end(stages: list[Running], number: int) -> None:
 
     Another signal might be one that they ignore, as what a script starts in the background ignores SIGINT.
     """
-    while any([stage.poll() is None for stage in stages]):
+    while True:
         try:
+            if all([stage.poll() is not None for stage in stages]):
+                return
             for stage in stages:
                 stage.stop(number)
             time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -204,7 +218,10 @@ def environment(slot: int, jobs: int, gpus: Sequence[str]) -> dict[str, str]:
 
 def cores() -> int:
     """How many this process may use: in a container perhaps two of 64."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # It comes with scikit-learn, knows quotas of containers as well, and takes a tenth of a second.
+    import joblib
+
+    return joblib.cpu_count()
 
 
 def logs() -> Path:
@@ -237,7 +254,7 @@ class Dvc:
         if self.code is None and (code := self.process.poll()) is not None:
             self.code = code
             seconds = round(time.monotonic() - self.began)
-            why = f"FAILED after {seconds} s: {told(self.log.read_text(errors='replace'))}" if code else f"done in {seconds} s"
+            why = f"FAILED after {seconds} s: {told(self.said())}" if code else f"done in {seconds} s"
             interruption.say(f"{self.name}: {why}")
         elif self.code is None and time.monotonic() > self.reported + SECONDS_BETWEEN_REPORTS:
             self.report()
@@ -246,9 +263,18 @@ class Dvc:
     def report(self) -> None:
         """Say how far the stage is, where that is new."""
         self.reported, before = time.monotonic(), self.progress
-        self.progress = how_far(self.log.read_text(errors="replace"))
-        if self.progress != before:
-            interruption.say(self.progress)
+        self.progress = how_far(self.said())
+        if self.progress not in ("", before):
+            interruption.say(f"{self.name}: {self.progress}")
+
+    def said(self) -> str:
+        """The end of its log; "" where somebody has taken that away."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, self.log.stat().st_size - LOG_END))
+                return file.read().decode(errors="replace")
+        except OSError:
+            return ""
 
     def stop(self, number: int) -> None:
         """Send the signal to what dvc has started, to each process once; dvc itself ends when that has ended.
@@ -279,7 +305,7 @@ def children(number: int) -> "list[psutil.Process]":
 
 def how_far(output: str) -> str:
     """The last line of an output that says how much time is left, "" if there is none."""
-    return next((line for line in reversed(output.splitlines()) if line.endswith(" left")), "")
+    return next((line for line in reversed(output.splitlines()) if re.search(r"\d:\d\d left$", line)), "")
 
 
 def told(output: str) -> str:

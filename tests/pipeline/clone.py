@@ -43,6 +43,11 @@ class Clone:
         assert not check or done.returncode == 0, f"{command}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
         return done
 
+    def make_repro(self) -> set[str]:
+        """Run the command of `make repro`; returns the names of the stages that ran."""
+        done = self.run(sys.executable, "-m", "stages.runtime.repro")
+        return set(re.findall(r"^(\S+): done in", done.stderr, re.MULTILINE))
+
     def repro(self, *targets: str) -> set[str]:
         """Run `dvc repro`; returns the names of the stages that ran."""
         return set(re.findall(r"Running stage '([^']+)'", self.run("dvc", "repro", *targets).stdout))

@@ -1,4 +1,4 @@
-"""`make repro-parallel`'s command on a small graph of shell commands, with DVC itself."""
+"""`make repro`'s command on a small graph of shell commands, with DVC itself."""
 
 import os
 import signal

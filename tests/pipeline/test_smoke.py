@@ -11,7 +11,7 @@ from tests.pipeline.clone import Clone
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     clone = Clone(tmp_path_factory.mktemp("clone"))
-    clone.ran = clone.repro()
+    clone.ran = clone.make_repro()
     return clone
 
 

@@ -1,13 +1,17 @@
 """The order in which stages are started side by side, with stages that only pretend."""
 
+import os
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from stages.runtime import repro
 
+ROOT = Path(__file__).resolve().parents[2]
 DIAMOND = {"first": set(), "left": {"first"}, "right": {"first"}, "last": {"left", "right"}, "alone": set()}
 
 
@@ -106,14 +110,12 @@ def test_every_stage_has_its_part_of_the_cores_and_one_gpu(monkeypatch):
     assert repro.environment(0, 3, [])["OMP_NUM_THREADS"] == "5"
 
 
-@pytest.mark.parametrize(("affinity", "expected"), [({3, 5}, 2), (None, 64)])
-def test_only_cores_that_may_be_used_are_shared(monkeypatch, affinity, expected):
-    monkeypatch.setattr(repro.os, "cpu_count", lambda: 64)
-    if affinity:
-        monkeypatch.setattr(repro.os, "sched_getaffinity", lambda process: affinity, raising=False)
-    else:
-        monkeypatch.delattr(repro.os, "sched_getaffinity", raising=False)
-    assert repro.cores() == expected
+def test_only_cores_that_may_be_used_are_shared(monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    assert repro.cores() == 1
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT")
+    may = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert 1 <= repro.cores() <= may
 
 
 @pytest.mark.parametrize(("gpus", "cores", "jobs"), [(["0"], 64, 1), (["0", "3"], 8, 2), ([], 1, 1), ([], 2, 2), ([], 64, 4)])
@@ -129,9 +131,63 @@ def test_as_many_stages_run_at_a_time_as_there_are_gpus_or_else_cores_up_to_four
         return pretended.start(name, len(places))
 
     monkeypatch.setattr(repro, "Dvc", start)
-    assert sorted(repro.repro(0).done) == sorted(DIAMOND)
+    assert sorted(repro.repro(None).done) == sorted(DIAMOND)
     assert pretended.most == min(jobs, 3) and f"; {jobs} at a time on {len(gpus) or 'no'} GPUs" in capsys.readouterr().err
     assert places == [f"{number} of 5" for number in range(1, 6)]
+
+
+def test_stages_that_are_settled_count_as_done_where_others_are_numbered(monkeypatch):
+    monkeypatch.delenv("DEVICES", raising=False)
+    pretended = Pretended()
+    pretended.ended += ["first", "alone"]
+    for name, answer in {"visible_gpus": [], "read_graph": DIAMOND, "outdated": {"left", "right"}}.items():
+        monkeypatch.setattr(repro, name, lambda answer=answer: answer)
+    places = []
+    monkeypatch.setattr(repro, "Dvc", lambda name, variables, place: places.append(place) or pretended.start(name, len(places)))
+    assert sorted(repro.repro(2).done) == sorted(DIAMOND)
+    assert places == ["3 of 5", "4 of 5", "5 of 5"]
+
+
+def test_an_error_stops_what_runs():
+    pretended = Pretended(looks={"first": 99})
+
+    def start(name, slot):
+        if name == "alone":
+            raise OSError("no space")
+        return pretended.start(name, slot)
+
+    with pytest.raises(OSError, match="no space"):
+        repro.schedule(DIAMOND, 2, start)
+    assert pretended.signals == [("first", signal.SIGINT)]
+
+
+def test_a_signal_while_a_stage_starts_stops_that_one_too():
+    pretended = Pretended(looks={"first": 99})
+
+    def start(name, slot):
+        os.kill(os.getpid(), signal.SIGINT)
+        return pretended.start(name, slot)
+
+    with pytest.raises(KeyboardInterrupt):
+        repro.schedule(DIAMOND, 2, start)
+    assert pretended.started == ["first"] and pretended.signals == [("first", signal.SIGINT)]
+
+
+def test_a_second_interruption_at_any_moment_kills():
+    pretended = Pretended()
+    pretended.now = {"first": 0}
+
+    class Stubborn(Stage):
+        def poll(self):
+            if not self.all.signals:
+                return None
+            if len(self.all.signals) == 1:
+                self.all.signals.append("interrupted again")
+                raise KeyboardInterrupt
+            return 0 if self.all.signals[-1] == ("first", signal.SIGKILL) else None
+
+    repro.end([Stubborn(pretended, "first")], signal.SIGTERM)
+    assert pretended.signals == [("first", signal.SIGTERM), "interrupted again", ("first", signal.SIGKILL)]
 
 
 def test_how_far_a_stage_is_comes_to_the_terminal_once(monkeypatch, capsys, tmp_path):
@@ -147,17 +203,57 @@ def test_how_far_a_stage_is_comes_to_the_terminal_once(monkeypatch, capsys, tmp_
         assert stage.poll() is None
     for _ in range(3):
         assert stage.poll() is None
+    stage.log.unlink()
+    assert stage.poll() is None
     end.touch()
     stage.process.wait()
     assert stage.poll() == 0
     said = capsys.readouterr().err.splitlines()
-    assert said[:2] == ["train@0: starts, 1 of 1", "faces: step 1/2 7 images/s, 00:09 left"]
+    assert said[:2] == ["train@0: starts, 1 of 1", "train@0: faces: step 1/2 7 images/s, 00:09 left"]
     assert said[2].startswith("train@0: done in ") and len(said) == 3
 
 
 def test_how_far_is_the_last_line_with_a_time_left():
     assert repro.how_far("> python\nfaces: 1/9, 00:08 left\nfaces: 2/9, 00:07 left\nDone\n") == "faces: 2/9, 00:07 left"
-    assert repro.how_far("> python\n") == ""
+    assert repro.how_far("> python\nnothing is left\n") == ""
+
+
+def test_progress_is_told_every_half_minute(monkeypatch, tmp_path):
+    monkeypatch.setenv("TIMINGS_DIR", str(tmp_path))
+    monkeypatch.setattr(repro, "DVC", (sys.executable, "-c", "import time; time.sleep(60)"))
+    stage, told = repro.Dvc("train@0", {}, "1 of 1"), []
+    monkeypatch.setattr(stage, "said", lambda: told.append(now[0]) or "")
+    now = [stage.reported]
+    monkeypatch.setattr(repro.time, "monotonic", lambda: now[0])
+    for _ in range(100):
+        now[0] += 1
+        assert stage.poll() is None
+    stage.process.kill()
+    stage.process.wait()
+    assert [moment - stage.began for moment in told] == [31, 62, 93]
+
+
+def test_of_a_long_log_the_end_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("TIMINGS_DIR", str(tmp_path))
+    monkeypatch.setattr(repro, "DVC", (sys.executable, "-c", f"print('x' * {repro.LOG_END}); print('last')"))
+    stage = repro.Dvc("train@0", {}, "1 of 1")
+    assert stage.process.wait() == 0
+    assert len(stage.said()) == repro.LOG_END and stage.said().endswith("x\nlast\n")
+
+
+@pytest.mark.parametrize(("given", "words"), [([], ""), (["JOBS=3"], ' --jobs "$JOBS"')])
+def test_make_repro_runs_stages_side_by_side(given, words):
+    shown = subprocess.run(["make", "-n", "repro", *given], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    [line] = [line for line in shown.splitlines() if "stages.runtime.repro" in line]
+    assert line.rstrip().endswith(f"python -m stages.runtime.repro{words}")
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "many"])
+def test_a_number_of_jobs_that_is_none_is_refused(jobs, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["repro", "--jobs", jobs])
+    with pytest.raises(SystemExit) as ended:
+        repro.main()
+    assert ended.value.code == 2 and "--jobs" in capsys.readouterr().err
 
 
 def test_several_gpus_a_stage_are_refused(monkeypatch):
