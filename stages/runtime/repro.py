@@ -97,8 +97,8 @@ def repro(jobs: int | None) -> Outcome:
     graph = read_graph()
     settled = unchanged(graph, outdated())
     interruption.say(
-        f"{len(graph)} stages, {len(settled)} of them unchanged; {jobs} at a time on {len(gpus) or 'no'} GPUs; "
-        f"what each says goes to {logs()}"
+        f"{len(graph)} stages, {len(settled)} of them unchanged; {jobs} at a time on {len(gpus) or 'no'} GPUs, "
+        f"with {environment(0, jobs, gpus)['OMP_NUM_THREADS']} threads each; what each says goes to {logs()}"
     )
 
     number = itertools.count(len(settled) + 1)
