@@ -110,12 +110,23 @@ def test_every_stage_has_its_part_of_the_cores_and_one_gpu(monkeypatch):
     assert repro.environment(0, 3, [])["OMP_NUM_THREADS"] == "5"
 
 
-def test_only_cores_that_may_be_used_are_shared(monkeypatch):
-    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-    assert repro.cores() == 1
-    monkeypatch.delenv("LOKY_MAX_CPU_COUNT")
-    may = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert 1 <= repro.cores() <= may
+@pytest.mark.parametrize(("affinity", "quota", "expected"), [({3, 5}, 64, 2), (None, 64, 64), (None, 1.5, 2), ({3, 5}, 0.5, 1)])
+def test_only_cores_that_may_be_used_are_shared(monkeypatch, affinity, quota, expected):
+    monkeypatch.setattr(repro.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(repro, "quota", lambda: quota)
+    if affinity:
+        monkeypatch.setattr(repro.os, "sched_getaffinity", lambda process: affinity, raising=False)
+    else:
+        monkeypatch.delattr(repro.os, "sched_getaffinity", raising=False)
+    assert repro.cores() == expected
+
+
+@pytest.mark.parametrize(("said", "expected"), [("150000 100000\n", 1.5), ("max 100000\n", 64), ("", 64), (None, 64)])
+def test_the_quota_of_a_container_is_read(monkeypatch, tmp_path, said, expected):
+    monkeypatch.setattr(repro.os, "cpu_count", lambda: 64)
+    if said is not None:
+        (tmp_path / "cpu.max").write_text(said)
+    assert repro.quota(tmp_path / "cpu.max") == expected
 
 
 @pytest.mark.parametrize(("gpus", "cores", "jobs"), [(["0"], 64, 1), (["0", "3"], 8, 2), ([], 1, 1), ([], 2, 2), ([], 64, 4)])
@@ -168,8 +179,13 @@ def test_a_signal_while_a_stage_starts_stops_that_one_too():
         os.kill(os.getpid(), signal.SIGINT)
         return pretended.start(name, slot)
 
-    with pytest.raises(KeyboardInterrupt):
-        repro.schedule(DIAMOND, 2, start)
+    # What a script starts in the background ignores it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            repro.schedule(DIAMOND, 2, start)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert pretended.started == ["first"] and pretended.signals == [("first", signal.SIGINT)]
 
 
