@@ -262,8 +262,11 @@ class Dvc:
         if self.code is None and (code := self.process.poll()) is not None:
             self.code = code
             seconds = round(time.monotonic() - self.began)
-            why = f"FAILED after {seconds} s: {told(self.said())}" if code else f"done in {seconds} s"
-            interruption.say(f"{self.name}: {why}")
+            if code and self.stopped:
+                what = f"stopped after {seconds} s"
+            else:
+                what = f"FAILED after {seconds} s: {told(self.said())}" if code else f"done in {seconds} s"
+            interruption.say(f"{self.name}: {what}")
         elif self.code is None and time.monotonic() > self.reported + SECONDS_BETWEEN_REPORTS:
             self.report()
         return self.code

@@ -229,6 +229,18 @@ def test_how_far_a_stage_is_comes_to_the_terminal_once(monkeypatch, capsys, tmp_
     assert said[2].startswith("train@0: done in ") and len(said) == 3
 
 
+def test_a_stage_that_was_stopped_has_not_failed(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("TIMINGS_DIR", str(tmp_path))
+    runs = "import subprocess, sys; sys.exit(subprocess.run(['sleep', '60']).returncode != 0)"
+    monkeypatch.setattr(repro, "DVC", (sys.executable, "-c", runs))
+    stage = repro.Dvc("train@0", {}, "1 of 1")
+    until = time.monotonic() + 30
+    while not repro.children(stage.process.pid) and time.monotonic() < until:
+        time.sleep(0.01)
+    repro.end([stage], signal.SIGTERM)
+    assert stage.code == 1 and capsys.readouterr().err.splitlines()[1].startswith("train@0: stopped after ")
+
+
 def test_how_far_is_the_last_line_with_a_time_left():
     assert repro.how_far("> python\nfaces: 1/9, 00:08 left\nfaces: 2/9, 00:07 left\nDone\n") == "faces: 2/9, 00:07 left"
     assert repro.how_far("> python\nnothing is left\n") == ""
