@@ -39,6 +39,8 @@ from stages.runtime.training import Trainable
 
 METHODS = ("dann", "dsn", "mean_teacher")
 IMAGES, WORKERS, ROUNDS, STEPS = 4096, (1, 2, 3, 4), 5, 20
+# Each worker of a loader holds two batches ready: while others take their turn these cost nothing, as in no training.
+FETCHED_AHEAD = 2 * max(WORKERS)
 # DSN's similarity loss begins at a step of its own; from this one on every loss is there.
 FIRST = 1000
 PARTS = {
@@ -87,7 +89,7 @@ def report(method: str, folder: Path, arrays: tuple, peaks: dict[str, float]) ->
         "bf16": (our_steps, method, arrays, "bf16"),
     }
     with processes(arguments) as forms:
-        seconds = interleaved(forms, rounds=ROUNDS, repeats=STEPS)
+        seconds = interleaved(forms, rounds=ROUNDS, repeats=STEPS, unmeasured=FETCHED_AHEAD)
     label, size = method.upper(), params.read("adaptation.common")[0].batch_size
     print(f"\n{label}, {size} + {size} images a step; the plain form's loaders have {workers} workers each")
     for precision in ("fp32", "bf16"):
@@ -121,7 +123,7 @@ def best_workers(method: str, folder: Path) -> int:
     """The number of workers of each loader with which the plain form is fastest."""
     arguments = {str(count): (plain_steps, method, folder, count) for count in WORKERS}
     with processes(arguments) as forms:
-        seconds = interleaved(forms, rounds=2, repeats=STEPS)
+        seconds = interleaved(forms, rounds=2, repeats=STEPS, unmeasured=FETCHED_AHEAD)
     print(f"{method.upper()} plain by workers: " + ", ".join(f"{n} {duration(min(s))}" for n, s in seconds.items()))
     return int(min(seconds, key=lambda name: min(seconds[name])))
 

@@ -24,11 +24,14 @@ PARTS_BELOW = 0.5
 BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx_ne_convert", "bf16")
 
 
-def interleaved(forms: dict[str, Callable[[], None]], *, rounds: int, repeats: int) -> dict[str, list[float]]:
+def interleaved(
+    forms: dict[str, Callable[[], None]], *, rounds: int, repeats: int, unmeasured: int = 0
+) -> dict[str, list[float]]:
     """Seconds a call of each form, one value a round, in which it is called `repeats` times.
 
     The forms take turns, and another one begins each round, so that a machine that slows down slows all of them. Each is
-    called `repeats` times unmeasured first.
+    called `repeats` times unmeasured first, and `unmeasured` times before each of its turns, where it has made ready what it
+    needs while others ran, or the one before it still does.
     """
     for form in forms.values():
         _seconds(form, repeats)
@@ -37,6 +40,8 @@ def interleaved(forms: dict[str, Callable[[], None]], *, rounds: int, repeats: i
     for number in range(rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
+            for _ in range(unmeasured):
+                forms[name]()
             seconds[name].append(_seconds(forms[name], repeats))
     return seconds
 

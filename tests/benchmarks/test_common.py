@@ -17,6 +17,14 @@ def test_forms_take_turns_after_a_warm_up_and_another_one_begins_each_round():
     assert all(value >= 0 for values in seconds.values() for value in values)
 
 
+def test_calls_before_a_turn_are_not_measured(monkeypatch):
+    called = []
+    measured = common._seconds
+    monkeypatch.setattr(common, "_seconds", lambda form, repeats: called.append("clock") or measured(form, repeats))
+    common.interleaved({"plain": lambda: called.append("plain")}, rounds=2, repeats=2, unmeasured=1)
+    assert called == ["clock", "plain", "plain", *2 * ["plain", "clock", "plain", "plain"]]
+
+
 def test_a_ratio_is_the_median_over_rounds_with_least_and_most():
     line = common.ratio_line("DANN step", [0.045, 0.031, 0.024], [0.015, 0.010, 0.010])
     assert line == "DANN step: 3.0x (2.4-3.1), plain 31.0 ms, ours 10.0 ms"
