@@ -73,7 +73,9 @@ def pictures() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Source images, their labels and target images: those of the first pair that was prepared, else noise."""
     for path in sorted(Path("data/pairs").glob("*/train.npz")):
         (images, labels), target = load_digits(path, "source"), load_unlabelled_digits(path, "target")
+        print(f"images of {path}")
         return np.array(images[:IMAGES]), labels[:IMAGES], np.array(target[:IMAGES])
+    print("images of noise, since no pair has been prepared")
     generator = np.random.default_rng(0)
     source, target = generator.integers(0, 256, (2, IMAGES, 28, 28, 3), dtype=np.uint8)
     return source, generator.integers(0, 10, IMAGES), target

@@ -59,7 +59,9 @@ def main() -> None:
     # Asked for by deterministic algorithms, and read when the GPU is first used.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     print(machine())
+    began = time.monotonic()
     failed = check(torch.device(arguments.device), toy=arguments.toy)
+    print(f"checked in {(time.monotonic() - began) / 60:.1f} minutes")
     sys.exit(f"error: {failed} checks failed" if failed else 0)
 
 

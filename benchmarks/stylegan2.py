@@ -3,10 +3,10 @@
 A step is one of the discriminator and one of the generator, and moves the average where the preset does so in every step. The
 kinds of each, with and without their regularisers, are timed one by one and added up by how often they come: a gradient
 penalty as often as in the preset (every 4 steps in `paper`, every 16 in `laptop`), the path length every 32, as `paper` has
-it, also for `laptop`, which trains without. Both forms do the same work: neither augments its images, and the plain one finds
-its latents drawn. Each has a process of its own, which keeps freed memory: the plain form, too, gains by that. It works
-through its batch in the parts of `plain_parts`; ours takes the whole batch at once and, where the preset has several parts,
-is also timed in those. The laptop preset's size comes last. Adaptive augmentation and DiffAugment are timed by themselves.
+it, also for `laptop`, which trains without. Both forms do the same work: loss and penalty are `paper`'s, neither augments its
+images, and the plain one finds its latents drawn. Each has a process of its own, which keeps freed memory: the plain form,
+too, gains by that. Both take the whole batch at once and, where the preset has several parts, also those (the plain form those
+of `plain_parts`). The laptop preset's size comes last. Adaptive augmentation and DiffAugment are timed by themselves.
 """
 
 import functools
@@ -41,11 +41,12 @@ def main() -> None:
 
 
 def compare(preset: str, side: int, rounds: int, repeats: int, peaks: dict[str, float]) -> None:
-    """Print ratios, shares of the peak and images a second with network, batch and regularisers of `preset`."""
+    """Print ratios, shares of the peak and images a second with network, batch and intervals of `preset`."""
     chosen = params.load(f"presets/{preset}.yaml")
     size, shares = chosen.stylegan2.train.batch_size, shares_of_kinds(chosen.stylegan2.train)
-    ours = our_forms(chosen.stylegan2.train)
-    arguments = {"plain": (plain_form, chosen, side)} | {name: (our_form, chosen, side, *ours[name]) for name in ours}
+    ours, slow = our_forms(chosen.stylegan2.train), plain_forms(chosen.stylegan2.train)
+    arguments = {name: (plain_form, chosen, side, split) for name, split in slow.items()}
+    arguments |= {name: (our_form, chosen, side, *ours[name]) for name in ours}
     with processes(arguments) as forms:
         kinds = {f"{form} {kind}": functools.partial(call, kind) for form, call in forms.items() for kind in shares}
         seconds = interleaved(kinds, rounds=rounds, repeats=repeats)
@@ -58,7 +59,10 @@ def compare(preset: str, side: int, rounds: int, repeats: int, peaks: dict[str, 
     whole = our_kinds(our_training(chosen, side, "fp32", 1))
     flops = sum(share * flops_of(whole[kind]) for kind, share in shares.items())
     for form, (precision, split) in ours.items():
-        print(ratio_line(f"  step in {form}", steps["plain"], steps[form]))
+        for name, parts_of_it in slow.items():
+            # Ours in parts has its like alone beside it.
+            if split == 1 or parts_of_it > 1:
+                print(ratio_line(f"  step in {form}, against {name}", steps[name], steps[form]))
         taken = median(steps[form])
         print(f"  {size / taken:.1f} images/s; {peak_line(f'step in {form}', flops, taken, peaks[precision])}", flush=True)
         if flops / taken < PARTS_BELOW * peaks[precision]:
@@ -76,9 +80,15 @@ def our_forms(settings: schema.StyleGAN2Train) -> dict[str, tuple[str, int]]:
     return forms
 
 
-def plain_form(chosen: schema.Params, side: int) -> Callable[[str], object]:
-    """A call of the plain form's step of the kind that is named, on the preset's parts of a batch."""
-    model = our_training(chosen, side, "fp32", plain_parts(chosen.stylegan2.train))
+def plain_forms(settings: schema.StyleGAN2Train) -> dict[str, int]:
+    """Parts of the batch of each plain form, likewise."""
+    split = plain_parts(settings)
+    return {"plain": 1} | ({f"plain, in {split} parts": split} if split > 1 else {})
+
+
+def plain_form(chosen: schema.Params, side: int, split: int) -> Callable[[str], object]:
+    """A call of the plain form's step of the kind that is named, on `split` parts of a batch."""
+    model = our_training(chosen, side, "fp32", split)
     kinds = plain_kinds(model, chosen.stylegan2.network, side)
     return lambda kind: kinds[kind]()
 
@@ -109,16 +119,15 @@ def shares_of_kinds(settings: schema.StyleGAN2Train) -> dict[str, float]:
 
 
 def our_training(chosen: schema.Params, side: int, precision: str, split: int) -> Training:
-    """Ours with the settings of a preset, its batch in `split` parts, on images of noise.
+    """Ours with network, batch, intervals and average of a preset, its batch in `split` parts, on images of noise.
 
-    It does what the plain form does: no augmentation, and the path length as `paper` has it.
+    Else it does what the plain form does: loss and regularisers of `paper`, no augmentation.
     """
     images, _ = digits(64, side)
-    report = params.load(PAPER).stylegan2.train.model_dump()
-    settings = {name: value for name, value in report.items() if name.startswith("path_length")}
+    settings = chosen.stylegan2.train.model_dump(include={"batch_size", "penalty_interval", "ema", "ema_decay"})
     settings |= {"precision": precision, "accumulation": split, "augment": [], "ada_target": None}
     place = parallel.start(chosen.training)
-    train = chosen.stylegan2.train.model_copy(update=settings)
+    train = params.load(PAPER).stylegan2.train.model_copy(update=settings)
     return Training(images, chosen.stylegan2.network, train, chosen.training, 0, place)
 
 

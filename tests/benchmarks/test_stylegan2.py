@@ -10,11 +10,25 @@ from stages.runtime import params
 
 
 @pytest.mark.parametrize(
-    ("preset", "forms"),
-    [("paper", ["fp32", "bf16", "fp32, in 6 parts", "bf16, in 6 parts"]), ("laptop", ["fp32", "bf16"])],
+    ("preset", "plain", "ours"),
+    [
+        ("paper", {"plain": 1, "plain, in 5 parts": 5}, ["fp32", "bf16", "fp32, in 6 parts", "bf16, in 6 parts"]),
+        ("laptop", {"plain": 1}, ["fp32", "bf16"]),
+    ],
 )
-def test_ours_is_timed_whole_and_in_the_presets_parts(preset, forms):
-    assert list(stylegan2.our_forms(params.load(f"presets/{preset}.yaml").stylegan2.train)) == forms
+def test_both_are_timed_whole_and_in_the_presets_parts(preset, plain, ours):
+    settings = params.load(f"presets/{preset}.yaml").stylegan2.train
+    assert stylegan2.plain_forms(settings) == plain
+    assert list(stylegan2.our_forms(settings)) == ours
+
+
+def test_ours_has_the_plain_forms_loss_and_penalty_and_the_presets_batch():
+    chosen, paper = (params.load(f"presets/{preset}.yaml") for preset in ("laptop", "paper"))
+    settings = stylegan2.our_training(chosen, 32, "fp32", 1).settings
+    report = paper.stylegan2.train
+    assert (settings.loss, settings.penalty, settings.penalty_weight) == (report.loss, report.penalty, report.penalty_weight)
+    assert (settings.initial_contrast, settings.penalty_scaled) == (report.initial_contrast, report.penalty_scaled)
+    assert (settings.batch_size, settings.penalty_interval) == (8, 16) != (report.batch_size, report.penalty_interval)
 
 
 @contextmanager
@@ -30,7 +44,10 @@ def test_each_form_has_a_ratio_and_a_share_of_the_peak(monkeypatch, capsys):
     monkeypatch.setattr(stylegan2, "our_training", lambda *arguments: made.append(arguments[2:]) or training(*arguments))
     stylegan2.compare("smoke", 16, 1, 1, {"fp32": 1.0, "bf16": 1e15})
     said, forms = capsys.readouterr().out, ["fp32", "bf16", "fp32, in 2 parts", "bf16, in 2 parts"]
-    assert re.findall(r"^  step in (.*): [\d.]+x", said, re.M) == forms
+    whole = [f"{form}, against {plain}" for form in forms[:2] for plain in ("plain", "plain, in 2 parts")]
+    in_parts = [f"{form}, against plain, in 2 parts" for form in forms[2:]]
+    assert re.findall(r"^  step in (.*): [\d.]+x", said, re.M) == [*whole, *in_parts]
     assert re.findall(r"images/s; step in (.*): \d+ % of the measured peak", said) == forms
-    assert made[:5] == [("fp32", 2), ("fp32", 1), ("bf16", 1), ("fp32", 2), ("bf16", 2)], "the plain form's, then ours"
+    plain, ours = [("fp32", 1), ("fp32", 2)], [("fp32", 1), ("bf16", 1), ("fp32", 2), ("bf16", 2)]
+    assert made[:6] == [*plain, *ours]
     assert said.count("    penalised: ") == 2, "where time goes, of forms below half the peak alone"
