@@ -28,13 +28,16 @@ FEW_STEPS = {
     },
     "stylegan2.network": {"minibatch_stddev": 2},
     "judge": {"steps": 12, "batch_size": 16},
+    "acgan.train": {"fit": "pad", "augment": ["translation"]},
+    "acgan.sample": {"form": "crop"},
+    "adaptation.images": {"oracle_dev": 5},
     "adaptation": {"methods": list(get_args(MethodName))},
     "adaptation.common": {"selection": "target_entropy"},
     "adaptation.source_only": {"steps": 8},
     "adaptation.target_only": {"steps": 8},
     "adaptation.dann": {"steps": 8, "lambda_steps": 8},
     "adaptation.dsn": {"steps": 6, "lambda_steps": 6, "similarity_start": 2},
-    "adaptation.mean_teacher": {"steps": 6, "width": 4},
+    "adaptation.mean_teacher": {"steps": 6, "width": 4, "separate_batch_norm": False, "standardise": False},
 }
 FEW_IMAGES = {
     "stylegan2.sample": {"mean_style": "tracked", "report": {"count": 8, "psi": 0.75}, "clean": {"count": 8, "psi": 1.0}},

@@ -49,6 +49,22 @@ def test_each_process_takes_its_rows_of_the_same_batch(resident_gb):
         assert torch.equal(torch.cat([part[step] for part in parts]), index)
 
 
+def exchanged_gradients():
+    sizes, reduce = [], parallel.reduce
+    parallel.reduce = lambda tensor, *how: sizes.append(tensor.numel()) or reduce(tensor, *how)
+    parameters = [nn.Parameter(torch.zeros(3, 2)), nn.Parameter(torch.zeros(5)), nn.Parameter(torch.zeros(4))]
+    for number, parameter in enumerate(parameters[:2]):
+        parameter.grad = torch.full_like(parameter, 2.0 * parallel.rank() + number)
+    parallel.average_gradients(parameters)
+    return {"sizes": torch.tensor(sizes)} | {str(i): parameter.grad for i, parameter in enumerate(parameters[:2])}
+
+
+def test_gradients_are_averaged_in_one_exchange():
+    for found in together(2, exchanged_gradients):
+        assert found["sizes"].tolist() == [3 * 2 + 5]
+        assert (found["0"] == 1).all() and (found["1"] == 2).all()
+
+
 def normalised(images, dtype):
     norm = parallel.synchronised(nn.Sequential(nn.BatchNorm2d(3).to(dtype)))[0]
     with torch.no_grad():

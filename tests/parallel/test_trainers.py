@@ -1,5 +1,7 @@
-"""Every trainer of the study: two processes train to the weights of one, dropout, augmentation and all."""
+"""Every trainer of the study: two processes train to the weights of one, dropout, augmentation and all; and so do images that
+are read from where they are."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,10 @@ from stages.generation.augment import OPERATIONS
 from stages.generation.train_acgan import ACGAN
 from stages.generation.train_stylegan2 import Training as StyleGAN2Training
 from stages.runtime import device, params
+from stages.runtime.batches import Feed
 from stages.runtime.seeding import seed_step
 from stages.runtime.training import Trainable
-from tests.parallel.together import TRAINING, assert_alike
+from tests.parallel.together import TRAINING, assert_alike, together, trained_weights
 
 pytestmark = pytest.mark.slow
 SMOKE = params.load(Path(__file__).resolve().parents[2] / "presets/smoke.yaml")
@@ -56,7 +59,7 @@ def adaptation(name: str, source_augment: str = "none", **changes: Any) -> Train
     seed_step(0, "init")
     model = device.place(method.named(name)(), CPU)
     target = None if name in ("source_only", "target_only") else images(1)
-    batches = make_batches(images(0), LABELS, target, BATCH["batch_size"], source_augment, 0, CPU, 1.0)
+    batches = make_batches(images(0), LABELS, target, BATCH["batch_size"], source_augment, 0, CPU, TRAINING.resident_gb)
     common, settings = SMOKE.adaptation.common, getattr(SMOKE.adaptation, name)
     model.start(batches, common.model_copy(update=BATCH), settings.model_copy(update=changes))
     return model
@@ -80,12 +83,33 @@ TRAINERS: dict[str, Callable[[], Trainable]] = {
     "dsn": lambda: adaptation("dsn"),
     # At this confidence the teacher is sure of some images and of others not.
     "mean_teacher": lambda: adaptation("mean_teacher", "jitter", confidence=0.15, balance_weight=0.5),
+    "mean_teacher, one batch norm, images as they are": lambda: adaptation(
+        "mean_teacher", separate_batch_norm=False, standardise=False, confidence=0.15, balance_weight=0.5
+    ),
 }
 
 
 @pytest.mark.parametrize("name", TRAINERS)
 def test_two_processes_train_to_the_weights_of_one(name):
     assert_alike(TRAINERS[name], STEPS)
+
+
+def weights_and_feeds(build: Callable[[], Trainable], steps: int) -> dict[str, torch.Tensor]:
+    """The weights after so many steps, and which of the feeds read images from where they are, not from the device."""
+    feeds, begin = [], Feed.__init__
+    Feed.__init__ = lambda feed, *args, **options: feeds.append(feed) or begin(feed, *args, **options)
+    weights = trained_weights(build, steps)
+    return weights | {"streamed": torch.tensor([feed.resident is None for feed in feeds])}
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINERS if "," not in name and " " not in name])
+def test_images_beyond_the_budget_train_to_the_same_weights(name, monkeypatch):
+    [resident] = together(1, weights_and_feeds, TRAINERS[name], 2)
+    monkeypatch.setattr(sys.modules[__name__], "TRAINING", TRAINING.model_copy(update={"resident_gb": 0.0}))
+    [streamed] = together(1, weights_and_feeds, TRAINERS[name], 2)
+    feeds = [resident.pop("streamed"), streamed.pop("streamed")]
+    assert len(feeds[0]) and not feeds[0].any() and feeds[1].all()
+    assert all(torch.equal(resident[weights], streamed[weights]) for weights in resident.keys() | streamed.keys())
 
 
 def test_every_trainer_is_compared():

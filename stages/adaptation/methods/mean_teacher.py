@@ -60,12 +60,12 @@ class Encoder(nn.Sequential):
             nn.Flatten(),
         )
 
-    def forward(self, images: Tensor, domains: int = 1) -> Tensor:
-        """The codes; in training batch norm sees each of the `domains` equal parts of the batch by itself."""
+    def forward(self, images: Tensor, domains: int = 1, separate: bool = True) -> Tensor:
+        """The codes; in training the batch is of `domains` equal parts, which batch norm sees each by itself, if `separate`."""
         features = images.contiguous(memory_format=torch.channels_last)
         for layer in self:
             if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                features = normalised(layer, features, domains)
+                features = normalised(layer, features, domains if separate else 1)
             else:
                 features = layer(features, domains) if isinstance(layer, Dropout) else layer(features)
         return features
@@ -79,9 +79,9 @@ class Classifier(nn.Module):
         self.encoder = Encoder(width)
         self.class_head = nn.Linear(width, 10)
 
-    def forward(self, images: Tensor, domains: int = 1) -> Tensor:
-        """Logits as float32 also under autocast: their losses need the digits. For `domains` see Encoder."""
-        return self.class_head(self.encoder(images, domains)).float()
+    def forward(self, images: Tensor, domains: int = 1, separate: bool = True) -> Tensor:
+        """Logits as float32 also under autocast: their losses need the digits. For `domains` and `separate` see Encoder."""
+        return self.class_head(self.encoder(images, domains, separate)).float()
 
 
 class Method(method.Method):
@@ -121,7 +121,7 @@ class Method(method.Method):
         seen = torch.cat([self._changed(images), self._changed(target_images)])
         seen_by_teacher = self._changed(target_images)
         with self.autocast():
-            source, target = self.student(seen, domains=2 if settings.separate_batch_norm else 1).chunk(2)
+            source, target = self.student(seen, 2, settings.separate_batch_norm).chunk(2)
             with torch.no_grad():
                 believed = self.teacher(seen_by_teacher).softmax(dim=1)
         class_loss = F.cross_entropy(source, labels)
