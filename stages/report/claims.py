@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -121,11 +120,14 @@ def effective(overrides: Iterable[str], path: str | Path = "params.yaml") -> par
     from dvc.exceptions import DvcException
     from dvc.utils.hydra import apply_overrides
 
+    content = params.load(path).model_dump_json(exclude_unset=True)
     with tempfile.TemporaryDirectory() as folder:
-        changed = Path(shutil.copy(path, Path(folder) / "params.yaml"))
+        # What it does to YAML, with all comments, takes a second.
+        changed = Path(folder) / "params.json"
+        changed.write_text(content, encoding="utf-8")
         try:
             apply_overrides(changed, list(overrides))
-            return params.load(changed)
+            return params.validated(json.loads(changed.read_text(encoding="utf-8")), changed)
         except DvcException as error:
             raise UserError(str(error.__cause__ or error).partition("\n")[0]) from None
         except UserError as error:
