@@ -38,9 +38,10 @@ class AdaptiveAugmentation(nn.Module):
     @torch.no_grad()
     def adapt(self, step: int, sign: Tensor) -> Tensor:
         """The p that follows from this step's mean `sign` of real images' scores, where 1 is seen as real."""
-        self.signs += sign
+        # Of all processes in every step: the first one's saved state holds for all.
+        self.signs += parallel.mean(sign)
         if step % INTERVAL == 0:
-            excess = parallel.mean(self.signs) / INTERVAL - self.target
+            excess = self.signs / INTERVAL - self.target
             self.p.add_(self.pace * excess.sign()).clamp_(0, 1)
             self.signs.zero_()
         return self.p.clone()

@@ -24,7 +24,9 @@ from tests.parallel.together import TRAINING, assert_alike, together, trained_we
 
 pytestmark = pytest.mark.slow
 SMOKE = params.load(Path(__file__).resolve().parents[2] / "presets/smoke.yaml")
-STEPS, BATCH = 20, {"batch_size": 8, "precision": "fp32"}
+# Of a trainer as it is, and in another of its forms: the latter end between two changes of what adapts to the training.
+STEPS, STEPS_OF_FORMS = 20, 10
+BATCH = {"batch_size": 8, "precision": "fp32"}
 CPU = torch.device("cpu")
 
 
@@ -89,9 +91,12 @@ TRAINERS: dict[str, Callable[[], Trainable]] = {
 }
 
 
+AS_THEY_ARE = [name for name in TRAINERS if name.isidentifier()]
+
+
 @pytest.mark.parametrize("name", TRAINERS)
 def test_two_processes_train_to_the_weights_of_one(name):
-    assert_alike(TRAINERS[name], STEPS)
+    assert_alike(TRAINERS[name], STEPS if name in AS_THEY_ARE else STEPS_OF_FORMS)
 
 
 def weights_and_feeds(build: Callable[[], Trainable], steps: int) -> dict[str, torch.Tensor]:
@@ -102,7 +107,7 @@ def weights_and_feeds(build: Callable[[], Trainable], steps: int) -> dict[str, t
     return weights | {"streamed": torch.tensor([feed.resident is None for feed in feeds])}
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINERS if "," not in name and " " not in name])
+@pytest.mark.parametrize("name", AS_THEY_ARE)
 def test_images_beyond_the_budget_train_to_the_same_weights(name, monkeypatch):
     [resident] = together(1, weights_and_feeds, TRAINERS[name], 2)
     monkeypatch.setattr(sys.modules[__name__], "TRAINING", TRAINING.model_copy(update={"resident_gb": 0.0}))
@@ -113,4 +118,4 @@ def test_images_beyond_the_budget_train_to_the_same_weights(name, monkeypatch):
 
 
 def test_every_trainer_is_compared():
-    assert {name.split(",")[0].split(" ")[0] for name in TRAINERS} == {"stylegan2", "acgan", "judge", *method.METHODS}
+    assert set(AS_THEY_ARE) == {"stylegan2", "acgan", "judge", *method.METHODS}
