@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from stages.runtime.errors import UserError
+from stages.runtime.images import in_blocks
 
 MFEAT_ROWS, MFEAT_COLUMNS, MFEAT_LEVELS = 16, 15, 6
 
@@ -185,8 +186,10 @@ def _mnist_part(path: Path, part: tuple[np.ndarray, np.ndarray]) -> tuple[np.nda
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > 9:
         raise damaged(path, "labels must be whole numbers from 0 to 9")
     # The publisher divided by 256, so that this gives back MNIST's own bytes.
-    pixels = np.minimum(np.rint(images * np.float32(256)), 255).astype(np.uint8)
-    return pixels.reshape(-1, 28, 28), labels.astype(np.int64)
+    pixels = np.empty((len(images), 28, 28), np.uint8)
+    for rows in in_blocks(len(images), (784, images.itemsize)):
+        pixels[rows] = np.minimum(np.rint(images[rows] * np.float32(256)), 255).reshape(-1, 28, 28)
+    return pixels, labels.astype(np.int64)
 
 
 def _undo_text_mode(content: bytes) -> bytes:

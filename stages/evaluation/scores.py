@@ -55,6 +55,8 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, neighbours: int, block:
             squared = squared_distances(real[rows], fake[columns])
             on_real[columns] |= (squared <= real_radii[rows, None]).any(axis=0)
             on_fake[rows] |= (squared <= fake_radii[columns]).any(axis=1)
+            # Before the next is made: the two would need twice the memory.
+            del squared
     return float(on_real.mean()), float(on_fake.mean())
 
 
@@ -62,14 +64,19 @@ def _radii(points: np.ndarray, neighbours: int, block: int) -> np.ndarray:
     """Squared distance (n,) of each of the points (n, d) to its k-th nearest neighbour other than itself."""
     radii = np.empty(len(points))
     for rows in _parts(len(points), block):
-        nearest = np.full((rows.stop - rows.start, neighbours), np.inf)
-        for columns in _parts(len(points), block):
-            squared = squared_distances(points[rows], points[columns])
-            if rows == columns:
-                np.fill_diagonal(squared, np.inf)
-            nearest = np.partition(np.hstack([nearest, squared]), neighbours - 1)[:, :neighbours]
-        radii[rows] = nearest[:, -1]
+        nearest = [_nearest(points, rows, columns, neighbours) for columns in _parts(len(points), block)]
+        radii[rows] = np.partition(np.hstack(nearest), neighbours - 1)[:, neighbours - 1]
     return radii
+
+
+def _nearest(points: np.ndarray, rows: slice, columns: slice, count: int) -> np.ndarray:
+    """Squared distances (rows, `count`) of points to their nearest ones in `columns` but themselves, all if there are fewer."""
+    squared = squared_distances(points[rows], points[columns])
+    if rows == columns:
+        np.fill_diagonal(squared, np.inf)
+    squared.partition(min(count, squared.shape[1]) - 1)
+    # A view would keep all of them.
+    return squared[:, :count].copy()
 
 
 def _parts(count: int, block: int) -> Iterator[slice]:
