@@ -164,6 +164,9 @@ def _ratio(value: float) -> str:
 
 
 def _serve(connection: Connection, make: Callable[..., Callable[..., object]], arguments: list) -> None:
+    # A loader starts its workers as in any program, by the first of these methods. By this process's own, each would begin by
+    # importing PyTorch, epoch after epoch.
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     form = make(*arguments)
     while True:
         try:

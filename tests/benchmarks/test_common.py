@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import re
 from functools import partial
@@ -73,3 +74,10 @@ def test_a_form_of_another_process_gets_what_the_call_gets_and_is_waited_for(tmp
         here = os.getcwd()
         forms["changed"](tmp_path)
         assert os.getcwd() == here
+
+
+def test_a_form_of_another_process_starts_workers_as_any_program_does(tmp_path):
+    told = "import multiprocessing, pathlib; pathlib.Path({!r}).write_text(multiprocessing.get_start_method())"
+    with common.processes({"tells": (partial, exec)}) as forms:
+        forms["tells"](told.format(str(tmp_path / "method")))
+    assert (tmp_path / "method").read_text() == multiprocessing.get_all_start_methods()[0]
