@@ -157,7 +157,7 @@ def our_steps(method: str, arrays: tuple, precision: str) -> Callable[[], Any]:
     place = parallel.start(training)
     seed_step(0, "init")
     model = device.place(named(method)(), place)
-    batches = make_batches(*arrays, common.batch_size, "none", 0, place, training.resident_gb)
+    batches = make_batches(*arrays, common.batch_size, "none", 0, place, training)
     model.start(batches, common.model_copy(update={"precision": precision}), settings, compiled=training.compile)
     return endlessly(model, FIRST)
 

@@ -131,7 +131,7 @@ def _adaptation(params: schema.Adaptation, name: str, images: int, toy: bool, au
     def make(place: torch.device, precision: str, training: schema.Training) -> Trainable:
         seed_step(0, "init")
         model: Any = device.place(method.named(name)(), place)
-        batches = make_batches(*digits(images), target, common.batch_size, augment, 0, place, training.resident_gb)
+        batches = make_batches(*digits(images), target, common.batch_size, augment, 0, place, training)
         model.start(batches, common.model_copy(update={"precision": precision}), settings, compiled=training.compile)
         if name == "mean_teacher":
             # Sure of a digit, as a trained one is: of images of which it is not, it learns nothing.

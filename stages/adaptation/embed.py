@@ -65,10 +65,15 @@ def decoded(
 
 
 def stratified_pair(labels: dict[str, np.ndarray], points: int, seed: int) -> dict[str, np.ndarray]:
-    """Sorted indices into each domain's labels: each digit equally often in all, `points` or what there is."""
+    """Sorted indices into each domain's labels: each digit equally often in all, `points` or what there is.
+
+    UserError where no digit is in all.
+    """
     counts = {domain: np.bincount(values, minlength=10) for domain, values in labels.items()}
     available = np.min(list(counts.values()), axis=0)
     quota = np.minimum(available, [points // 10 + (digit < points % 10) for digit in range(10)])
+    if not quota.any():
+        raise UserError(f"the test images of {' and '.join(labels)} have no digit in common to lay out side by side")
     picks = {}
     for domain, values in labels.items():
         generator = numpy_generator(seed, domain)

@@ -71,7 +71,7 @@ class Head(nn.Sequential):
         super().__init__(nn.Linear(CODE, HIDDEN), nn.BatchNorm1d(HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, classes))
 
     def forward(self, codes: Tensor, domains: int = 1) -> Tensor:
-        """Logits as float32 also under autocast: their losses need the digits. For `domains` see Encoder."""
+        """Logits as float32, for the losses, also under autocast, whose digits they then have. For `domains` see Encoder."""
         hidden, norm, _, last = self
         return last(F.relu(normalised(norm, hidden(codes), domains), inplace=True)).float()
 

@@ -57,7 +57,8 @@ def measure(
     """Look once at the training, the test and the PCA baseline's images (n, height, width, channels).
 
     For each protocol the floor puts min(counts[protocol], training images) randomly drawn training images in the samples'
-    place: what a perfect generator would get. cs_real is that of the test images, in parts about as large as the samples'
+    place: about the best there is, and more than a perfect generator would get where there are fewer of them than samples, since
+    the distance falls with their number. cs_real is that of the test images, in parts about as large as the samples'
     parts, since the score grows with the size of a part. The features of the test images and of the
     floors lie in `folder` on disk, those of the other images are not kept.
     """

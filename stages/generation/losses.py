@@ -30,7 +30,7 @@ def gradient_penalty(form: str, scores: Tensor, images: Tensor) -> Tensor:
     """Penalty on the gradient of `scores` (n,) by the real `images` they come from; differentiable once more.
 
     `one_centred`: mean of (norm - 1)^2 (Gulrajani et al. 2017, on real images only). `r1`: half the mean of norm^2
-    (Mescheder et al. 2018, equation 9).
+    (Mescheder et al. 2018, equation 9). The training gives images as they are augmented, ADA's publication those before that.
     """
     (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
     gradient = gradient.flatten(1)

@@ -233,7 +233,7 @@ class Discriminator(nn.Module):
         initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Unbounded scores in fp32; which sign means real is the loss's choice."""
+        """Unbounded scores, as fp32 also under autocast (of its digits); which sign means real is the loss's choice."""
         x = images
         for i, block in enumerate(self.blocks):
             x = block(x)

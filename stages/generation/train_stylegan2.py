@@ -27,7 +27,7 @@ from stages.runtime.stage import run
 from stages.runtime.weights import save_weights
 
 SHEET = 32
-# Of the moving mean of w: that of StyleGAN2's own training.
+# Of the moving mean of w: that of StyleGAN3's own training, where StyleGAN2's has 0.995.
 MEAN_STYLE_DECAY = 0.998
 
 
@@ -59,7 +59,8 @@ class Training(training.Trainable):
     """The networks, their averages (EMA), optimisers and one step of training; `mean_style` is the moving mean of w.
 
     `precision` is that of convolutions and matrix products, the discriminator's second derivatives among them; what the
-    gradient penalty makes of the images' gradients, and all of a step with path-length regularisation, stays in fp32.
+    gradient penalty makes of the images' gradients, and the generator's half of a step with path-length regularisation, stays in
+    fp32.
 
     `settings` is `stylegan2.train`, `how` is `training`. `fast` holds the networks as steps without second derivatives call
     them: compiled, if `how` says so.

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ import yaml
 
 from stages.adaptation import embed, evaluate, selection, train
 from stages.adaptation.method import METHODS
+from stages.runtime import parallel
 from stages.runtime.errors import UserError
 from stages.runtime.images import load_arrays, save_arrays
 from stages.runtime.weights import read_weights
-from tests.parallel.together import together
+from tests.parallel.together import TRAINING, together
 
 ROOT = Path(__file__).resolve().parents[2]
 PAIR = "syn-mnistm"
@@ -320,6 +322,21 @@ def test_points_are_no_more_than_both_domains_have():
         "source": [0, 0, 1, 1],
         "target": [0, 0, 1, 1],
     }
+
+
+@pytest.mark.parametrize("synchronised, refused", [(False, True), (True, False)])
+def test_one_image_a_process_needs_batch_norm_of_all_processes(synchronised, refused, monkeypatch):
+    monkeypatch.setattr(parallel, "world", lambda: 2)
+    images, labels = digits(20, 0)
+    training = TRAINING.model_copy(update={"sync_batch_norm": synchronised})
+    with pytest.raises(UserError, match="one image a process") if refused else nullcontext():
+        train.make_batches(images, labels, None, 2, "none", 0, torch.device("cpu"), training)
+
+
+def test_domains_without_a_common_digit_are_refused():
+    labels = {"source": np.array([0, 0, 1]), "target": np.array([2, 3, 3])}
+    with pytest.raises(UserError, match="the test images of source and target have no digit in common"):
+        embed.stratified_pair(labels, 30, seed=0)
 
 
 def test_a_perplexity_beyond_the_points_is_refused():

@@ -61,7 +61,7 @@ def adaptation(name: str, source_augment: str = "none", **changes: Any) -> Train
     seed_step(0, "init")
     model = device.place(method.named(name)(), CPU)
     target = None if name in ("source_only", "target_only") else images(1)
-    batches = make_batches(images(0), LABELS, target, BATCH["batch_size"], source_augment, 0, CPU, TRAINING.resident_gb)
+    batches = make_batches(images(0), LABELS, target, BATCH["batch_size"], source_augment, 0, CPU, TRAINING)
     common, settings = SMOKE.adaptation.common, getattr(SMOKE.adaptation, name)
     model.start(batches, common.model_copy(update=BATCH), settings.model_copy(update=changes))
     return model

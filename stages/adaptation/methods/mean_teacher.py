@@ -80,7 +80,7 @@ class Classifier(nn.Module):
         self.class_head = nn.Linear(width, 10)
 
     def forward(self, images: Tensor, domains: int = 1, separate: bool = True) -> Tensor:
-        """Logits as float32 also under autocast: their losses need the digits. For `domains` and `separate` see Encoder."""
+        """Logits as float32, for the losses, also under autocast, whose digits they then have. For the rest see Encoder."""
         return self.class_head(self.encoder(images, domains, separate)).float()
 
 
