@@ -6,7 +6,7 @@ ENV := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX),$(CURDIR)/.venv)
 BIN := $(ENV)/bin
 STAMP := $(ENV)/.installed-requirements
 RUN := PATH="$(BIN):$$PATH"
-# Test files side by side, one for each core, four at most since each may hold a gigabyte. What a file's tests share is built once.
+# Test files side by side, one for each core, four at most: each may hold two gigabytes. What a file's tests share is built once.
 PYTEST := $(RUN) python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help repro repro-parallel check test test-slow lint gpu-check bench compare ablation install repository
