@@ -12,15 +12,20 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from stages.runtime import device
+
 # Side of the matrices whose product shows the peak: large enough to keep every core or the whole GPU busy.
 SIDE_CPU, SIDE_GPU = 2048, 8192
 # Share of the peak under which a benchmark shows where a step's time goes.
 PARTS_BELOW = 0.5
+# More than the profiler keeps of any step here, and what it makes the steps take besides.
+PROFILED_BYTES = 1 << 30
 BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx_ne_convert", "bf16")
 
 
@@ -97,13 +102,17 @@ def peak_line(name: str, flops: float, seconds: float, peak: float) -> str:
 
 
 def operations(step: Callable[[], object], count: int) -> dict[str, float]:
-    """Microseconds of the processor that each operation takes in so many calls of a step, the longest first.
+    """Microseconds of the processor that each operation takes in so many calls of a step, the longest first: the fastest of
+    three times.
 
-    The fastest of three times: what the profiler keeps lies between a step's memory at first, which then comes anew from the
-    system, as it does not without the profiler.
+    What the profiler keeps lies between a step's blocks of memory, so that the next step's come anew from the system, each page
+    cleared when it is first written, as they never do without the profiler. So memory for all of it is taken beforehand,
+    written, and left to the C library (`device.keep_freed_memory`).
     """
     # Of what its profiler says of itself, nothing.
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+    device.keep_freed_memory()
+    np.ones(PROFILED_BYTES, np.uint8)
     taken = min((_profiled(step, count) for _ in range(3)), key=lambda one: sum(one.values()))
     return dict(sorted(taken.items(), key=lambda one: -one[1]))
 

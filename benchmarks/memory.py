@@ -1,6 +1,7 @@
 """Memory while the number of images grows fourfold: importing, pairing, sampling and evaluating keep to a block of them.
 
     python -m benchmarks.memory
+    python -m benchmarks.memory pair "evaluate a classifier" --images 500000
 
 Each part runs in a process of its own, once on so many images and once on four times as many, made up in a temporary folder.
 Its memory is what the process has for itself at most (RssAnon); pages of mapped files, which the kernel takes back whenever
@@ -42,16 +43,20 @@ FLAT = 0.1
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
-    parser.add_argument("--images", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"all, or of these: {', '.join(PARTS)}")
+    parser.add_argument("--images", type=int, help="images at first, for each part's own number")
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.part:
-        print(peak_of(*PARTS[options.part][1:], options.images))
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+    if options.alone:
+        print(peak_of(*PARTS[options.parts[0]][1:], options.images))
         return
     print(machine())
     print("| part | images | MB of them | MB of memory | |\n|---|---|---|---|---|")
-    for part, (count, *_) in PARTS.items():
-        sizes = count, TIMES * count
+    for part in options.parts or PARTS:
+        first = options.images or PARTS[part][0]
+        sizes = first, TIMES * first
         (few, before), (many, after) = (measured(part, size) for size in sizes)
         verdict = "flat" if after - before < FLAT * (many - few) else "GROWS"
         counts, data = " and ".join(f"{size:,}" for size in sizes), f"{few / 1e6:.0f} and {many / 1e6:.0f}"
@@ -60,7 +65,7 @@ def main() -> None:
 
 def measured(part: str, count: int) -> tuple[int, int]:
     """Bytes of all array files that a part reads and writes, and at most of its memory, in a process and folder of its own."""
-    command = [sys.executable, "-m", "benchmarks.memory", "--part", part, "--images", str(count)]
+    command = [sys.executable, "-m", "benchmarks.memory", part, "--images", str(count), "--alone"]
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": folder}
         done = subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True)
