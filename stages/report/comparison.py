@@ -118,18 +118,14 @@ one that the rule takes; labels of the target test are used only to report it.
 """
 
 
-def ablation(readings: list[verdicts.Reading]) -> str:
-    """The claims with verdicts and figures as Markdown to go below the other table; nothing where there are none.
-
-    Those that are unfinished say nothing yet.
-    """
-    readings = [reading for reading in readings if reading.verdict != verdicts.UNFINISHED]
-    if not readings:
-        return ""
+def ablation(claims: Iterable[Sequence[verdicts.Reading]]) -> str:
+    """The claims with verdicts and figures as Markdown to go below the other table; nothing where there are none."""
     lines = []
-    for claim in verdicts.by_claim(readings):
+    for claim in claims:
         figures = ", ".join(f"{reading.setting} {reading.value}" for reading in claim)
         lines.append((claim[0].claim, claim[0].verdict, f"{claim[0].measure}: {figures}"))
+    if not lines:
+        return ""
     return f"\n# Ablation\n\n{_table(('claim', 'verdict', 'figures'), lines, words=3)}\n\n{ABLATION_NOTES}"
 
 

@@ -1,17 +1,23 @@
-"""Accuracies as bars, confusion matrices, and t-SNE scatters."""
+"""Accuracies as bars, confusion matrices, t-SNE scatters, and what claims are worth."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from stages.report import verdicts
 from stages.report.colours import BLUE, CLASSES, DOMAINS, ORANGE
 from stages.report.names import method_name, pair_name
 from stages.report.style import FAINT, INK, canvas, hide, method_colour
+
+VERDICTS = {verdicts.CONFIRMED: BLUE, verdicts.REFUTED: ORANGE, verdicts.OPEN: FAINT}
 
 
 def accuracy_bars(summary: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
@@ -90,6 +96,28 @@ def tsne(points: pd.DataFrame) -> Figure:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=columns, markerscale=2, handletextpad=0, columnspacing=0.8)
+    return figure
+
+
+def gains(claims: Sequence[Sequence[verdicts.Reading]]) -> Figure:
+    """By how much each claim's figure gets better from setting to setting, in the colour of the verdict, with the margin beyond
+    which that is sure. All shares, in percent, have one axis, and every other measure its own."""
+    told = [(claim[-1], *gain) for claim in claims for gain in verdicts.gains(claim)]
+    panels = [list(panel) for _, panel in groupby(told, key=lambda one: one[0].percent or one[0].measure)]
+    rows = [len(panel) for panel in panels]
+    figure, axes = canvas(len(panels), 1, width=11.0, height=0.3 * sum(rows) / len(rows) + 0.7, height_ratios=rows)
+    for axis, panel in zip(axes, panels, strict=True):
+        for row, (reading, _, value, margin) in enumerate(panel):
+            colour = VERDICTS[reading.verdict]
+            axis.errorbar(value, row, xerr=margin, color=colour, fmt="o", markersize=5, linewidth=2, capsize=3)
+        axis.axvline(0, color=INK, linewidth=1)
+        labels = [fill(f"{reading.claim} ({reading.measure}, {step})", 96) for reading, step, *_ in panel]
+        axis.set_yticks(range(len(panel)), labels, fontsize=8)
+        axis.tick_params(axis="y", length=0)
+        unit = "percentage points" if panel[0][0].percent else panel[0][0].measure
+        axis.set(ylim=(len(panel) - 0.4, -0.6), xlabel=f"better by ({unit})")
+    marks = [Line2D([], [], color=colour, marker="o", linewidth=2) for colour in VERDICTS.values()]
+    figure.legend(marks, VERDICTS, loc="outside upper right", ncols=len(VERDICTS))
     return figure
 
 

@@ -1,8 +1,8 @@
 """Gather the figures of all runs that the params name into metrics/summary.json, and draw the pictures in plots/.
 
 plots/summary.md sets the figures beside the study's, and has what no accuracy tells of adaptation and the verdicts of
-metrics/ablation.csv. Reads results/, samples/ and the real faces in data/prepared/. Pictures of single runs show the first seed.
-Runs that the params don't name are left alone.
+metrics/ablation.csv; plots/ablation.png shows by how much the figures of its claims differ. Reads results/, samples/ and the
+real faces in data/prepared/. Pictures of single runs show the first seed. Runs that the params don't name are left alone.
 
     python -m stages.report.summarize
 """
@@ -28,12 +28,13 @@ def main() -> None:
     study = Study(*params.read(*Study.KEYS))
     results = Results(study)
     summary = summarise(results)
+    claims = verdicts.finished(verdicts.read())
     write_json("metrics/summary.json", summary)
     with replacing(PLOTS / "summary.md") as temporary:
         page = comparison.markdown(comparison.rows(study, summary)) + comparison.beside_accuracy(summary["adaptation"])
-        temporary.write_text(page + comparison.ablation(verdicts.read()), encoding="utf-8")
+        temporary.write_text(page + comparison.ablation(claims), encoding="utf-8")
     drawn = set()
-    for name, figure in draw(results, summary):
+    for name, figure in draw(results, summary, claims):
         style.save(figure, PLOTS / f"{name}.png")
         drawn.add(f"{name}.png")
     for path in PLOTS.glob("*.png"):
@@ -41,13 +42,15 @@ def main() -> None:
             path.unlink()
 
 
-def draw(results: Results, summary: dict) -> Iterator[tuple[str, Figure]]:
+def draw(results: Results, summary: dict, claims: list[list[verdicts.Reading]]) -> Iterator[tuple[str, Figure]]:
     """All pictures by file name, drawn one after the other."""
+    if any(map(verdicts.gains, claims)):
+        yield "ablation", figures.gains(claims)
     yield from draw_faces(results)
     yield from draw_digits(results)
     yield "accuracy", figures.accuracy_bars(summary["adaptation"])
-    verdicts = results.adaptation
-    curve = {pair: {name: [run["curve"] for run in runs] for name, runs in by.items()} for pair, by in verdicts.items()}
+    found = results.adaptation
+    curve = {pair: {name: [run["curve"] for run in runs] for name, runs in by.items()} for pair, by in found.items()}
     if all(points for by in curve.values() for runs in by.values() for points in runs):
         yield "accuracy_curves", curves.accuracies(curve)
     for pair in results.study.pairs:

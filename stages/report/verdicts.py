@@ -46,12 +46,16 @@ class Reading:
         return self.figure.rpartition(".")[2].replace("_", " ")
 
     @property
+    def percent(self) -> bool:
+        """Whether the figure is a share of 1 that people read in percent."""
+        return self.figure.endswith(("accuracy", "recall"))
+
+    @property
     def value(self) -> str:
-        """The figure in words, accuracies in percent."""
-        percent = self.figure.endswith("accuracy")
+        """The figure in words, shares in percent."""
         numbers = [self.mean] if self.std is None else [self.mean, self.std]
-        text = " ± ".join(f"{100 * number if percent else number:.2f}" for number in numbers)
-        return f"{text}{' %' if percent else ''}" + (f" (n = {self.n})" if self.n else "")
+        text = " ± ".join(f"{100 * number if self.percent else number:.2f}" for number in numbers)
+        return f"{text}{' %' if self.percent else ''}" + (f" (n = {self.n})" if self.n else "")
 
 
 COLUMNS = [field.name for field in fields(Reading)]
@@ -70,23 +74,42 @@ def verdict(figures: Sequence[dict[str, Any] | None], better: str) -> str:
 
 
 def direction(before: dict[str, Any] | None, after: dict[str, Any] | None) -> int:
-    """1 where the second figure is surely higher than the first, -1 where it is lower, 0 where that can't be told.
+    """1 where the second figure is surely higher than the first, -1 where it is lower, 0 where that can't be told."""
+    value, margin = difference(before, after) or (0.0, 0.0)
+    return (value > margin) - (value < -margin)
 
-    Sure is what Welch's t-test (Welch 1947) of the means over the seeds says with a confidence of SURE: their difference exceeds
-    its standard error by Student's t, which for three seeds each is 2.8 where they spread alike and up to 4.3 where they don't.
+
+def difference(before: dict[str, Any] | None, after: dict[str, Any] | None) -> tuple[float, float] | None:
+    """By how much the second figure is higher than the first, and the margin beyond which that is sure; None where either is
+    unknown or has fewer than two seeds.
+
+    Sure is what Welch's t-test (Welch 1947) of the means over the seeds says with a confidence of SURE: the margin is the
+    difference's standard error times Student's t, which for three seeds each is 2.8 where they spread alike and up to 4.3 where
+    they don't.
     """
     if not before or not after or not before["n"] or not after["n"] or min(before["n"], after["n"]) < 2:
-        return 0
-    difference = after["mean"] - before["mean"]
+        return None
+    value = after["mean"] - before["mean"]
     squares = [figure["std"] ** 2 / figure["n"] for figure in (before, after)]
     if not (total := sum(squares)):
-        return (difference > 0) - (difference < 0)
+        return value, 0.0
     # Here, since few need it.
     from scipy.special import stdtrit
 
     freedom = total**2 / sum(square**2 / (figure["n"] - 1) for square, figure in zip(squares, (before, after), strict=True))
-    limit = float(stdtrit(freedom, (1 + SURE) / 2)) * sqrt(total)
-    return (difference > limit) - (difference < -limit)
+    return value, float(stdtrit(freedom, (1 + SURE) / 2)) * sqrt(total)
+
+
+def gains(claim: Sequence[Reading]) -> list[tuple[str, float, float]]:
+    """From each setting of a claim to the next that can be compared with it: both in words, by how much the figure gets better,
+    and the margin beyond which that is sure, shares in percent."""
+    found = []
+    for before, after in pairwise(claim):
+        if known := difference(vars(before), vars(after)):
+            scale = 100 if after.percent else 1
+            sign = scale if after.better == "higher" else -scale
+            found.append((f"{before.setting} → {after.setting}".replace("_", " "), sign * known[0], scale * known[1]))
+    return found
 
 
 def read(path: str | Path = PATH) -> list[Reading]:
@@ -114,6 +137,11 @@ def write(readings: Iterable[Reading], path: str | Path = PATH) -> None:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(map(asdict, readings))
+
+
+def finished(readings: Iterable[Reading]) -> list[list[Reading]]:
+    """The lines of each claim that has all its figures; the others say nothing yet."""
+    return [claim for claim in by_claim(readings) if claim[0].verdict != UNFINISHED]
 
 
 def by_claim(readings: Iterable[Reading]) -> list[list[Reading]]:

@@ -173,7 +173,7 @@ def write_study(content: dict) -> None:
 def summarise_with_a_blank_picture() -> None:
     """Run summarize, whose pictures take most of its time, with a single empty one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(summarize, "draw", lambda results, summary: iter([("faces", style.canvas()[0])]))
+        patch.setattr(summarize, "draw", lambda *_: iter([("faces", style.canvas()[0])]))
         summarize.main()
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from stages.report import ablation, comparison, experiments, verdicts
+from stages.report import ablation, experiments, verdicts
 from stages.report.ablation import Experiment, Queue
 from stages.report.claims import Claim, Setting
 from stages.runtime import repro
@@ -72,7 +72,7 @@ def test_a_claim_with_a_missing_experiment_is_unfinished(repository):
     finish(SECOND, 0.75)
     [reading] = ablation.table([CLAIM], PLAN, [])
     assert (reading.setting, reading.verdict) == ("with", "unfinished")
-    assert comparison.ablation([reading]) == ""
+    assert verdicts.finished([reading]) == []
 
 
 def lines(claim: Claim, means: tuple[float, ...] = (0.5, 0.75)) -> list[verdicts.Reading]:

@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 
 from stages.report import curves, figures, sheets, style
+from stages.report.colours import BLUE, ORANGE
+from tests.report.conftest import ablation
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +58,20 @@ def test_bars_carry_their_values_and_a_spread_only_where_there_is_one():
     assert axis.get_ylabel().endswith("\nmean ± deviation, 1 to 3 seeds")
     alone = {"a-b": {"dann": {"accuracy": plain}}}
     assert figures.seeds(alone) == "one seed" and figures.seeds({"a-b": {"dann": {"accuracy": spread}}}).endswith(", 3 seeds")
+
+
+def test_a_gain_stands_at_its_value_between_its_margins_in_the_verdict_s_colour():
+    shares = ablation(name="steps", figure="adaptation.a-b.dann.accuracy", better="higher", verdict="refuted", std=0.015)
+    alone = ablation(name="alone", std=None, n=1)
+    faces, rest = figures.gains(
+        [ablation(), alone, shares, ablation(name="dev", figure="acgan.judge_accuracy", verdict="open")]
+    ).axes
+    for axis, row, value, margin, colour in ((faces, 0, 12.25, 3.40044, BLUE), (rest, 0, -1225, 3.40044, ORANGE)):
+        point, _, [whiskers] = axis.containers[row].lines
+        assert point.get_xydata().tolist() == [[value, row]] and point.get_color() == colour
+        assert whiskers.get_segments()[0][:, 0] == pytest.approx([value - margin, value + margin], rel=1e-5)
+    assert [text.get_text() for text in faces.get_yticklabels()] == ["Mixing styles helps (fd, without → with)"]
+    assert len(rest.get_yticklabels()) == 2 and rest.get_xlabel() == "better by (percentage points)"
 
 
 def test_a_confusion_matrix_shows_shares_of_each_true_class():

@@ -18,6 +18,7 @@ from stages.runtime.errors import UserError
 from stages.runtime.files import write_json
 from stages.runtime.images import save_arrays
 from tests.report import conftest
+from tests.report.conftest import ablation
 
 PAIR = "syn-mnistm"
 PICTURES = {
@@ -114,6 +115,14 @@ def test_every_picture_is_drawn_and_is_a_png_without_a_date(study):
         with Image.open(path) as picture:
             assert picture.format == "PNG" and picture.width > 300
             assert not {"Software", "Creation Time"} & picture.info.keys()
+
+
+def test_claims_are_drawn_where_a_difference_is_known(study):
+    def first(*claims):
+        return next(summarize.draw(Results(Study(*params.read(*Study.KEYS))), {}, list(claims)))[0]
+
+    alone = ablation(std=None, n=1)
+    assert (first(), first(alone), first(alone, ablation())) == ("faces", "faces", "ablation")
 
 
 def test_the_faces_of_each_protocol_are_its_own_samples(study, monkeypatch):

@@ -84,11 +84,37 @@ def test_a_value_has_its_spread_and_accuracies_are_percent():
     assert faces.value == "93.50 ± 1.50 (n = 3)"
     digits = replace(faces, figure="acgan.judge_accuracy", mean=0.925, std=0.0125)
     assert digits.value == "92.50 ± 1.25 % (n = 3)"
+    assert replace(digits, figure="acgan.diversity.recall").value == digits.value
     assert replace(faces, std=None, n=None).value == "93.50"
 
 
+def test_a_gain_is_what_the_verdict_rests_on_in_the_direction_that_is_better():
+    before, after = ablation()
+    # sqrt(2 * 1.5^2 / 3) times Student's t at 4 degrees of freedom, 2.77645.
+    [(step, value, margin)] = verdicts.gains([before, after])
+    assert (step, value) == ("without → with", 12.25) and margin == pytest.approx(3.40044, rel=1e-5)
+    shares = [replace(one, figure="acgan.judge_accuracy", better="higher", std=one.std / 100) for one in (before, after)]
+    [(_, value, margin)] = verdicts.gains(shares)
+    assert value == -1225 and margin == pytest.approx(3.40044, rel=1e-5)
+    assert [step for step, *_ in verdicts.gains([before, after, replace(before, setting="as_it_is")])] == [
+        step,
+        "with → as it is",
+    ]
+
+
+@pytest.mark.parametrize("seeds", [{"std": None, "n": 1}, {"std": None, "n": None}])
+def test_a_figure_without_two_seeds_has_no_gain(seeds):
+    before, after = ablation()
+    assert verdicts.gains([replace(before, **seeds), after]) == []
+
+
+def test_a_claim_is_finished_with_all_its_figures():
+    found = verdicts.finished([*ablation(), *ablation(name="other", verdict="unfinished")])
+    assert [claim[0].name for claim in found] == ["mixing"]
+
+
 def test_markdown_has_a_line_for_each_claim():
-    said = comparison.ablation([*ablation(), *ablation(name="other", claim="a_b")])
+    said = comparison.ablation([ablation(), ablation(name="other", claim="a_b")])
     lines = [line for line in said.splitlines() if line.startswith("|")]
     assert lines[2] == "| Mixing styles helps | confirmed | fd: without 93.50 ± 1.50 (n = 3), with 81.25 ± 1.50 (n = 3) |"
     assert lines[3].startswith(r"| a\_b |") and len(lines) == 4
