@@ -17,7 +17,7 @@ from stages.report.colours import BLUE, CLASSES, DOMAINS, ORANGE
 from stages.report.names import method_name, pair_name
 from stages.report.style import FAINT, INK, canvas, hide, method_colour
 
-VERDICTS = {verdicts.CONFIRMED: BLUE, verdicts.REFUTED: ORANGE, verdicts.OPEN: FAINT}
+COLOURS = {verdicts.CONFIRMED: BLUE, verdicts.REFUTED: ORANGE, verdicts.OPEN: FAINT}
 
 
 def accuracy_bars(summary: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
@@ -108,16 +108,16 @@ def gains(claims: Sequence[Sequence[verdicts.Reading]]) -> Figure:
     figure, axes = canvas(len(panels), 1, width=11.0, height=0.3 * sum(rows) / len(rows) + 0.7, height_ratios=rows)
     for axis, panel in zip(axes, panels, strict=True):
         for row, (reading, _, value, margin) in enumerate(panel):
-            colour = VERDICTS[reading.verdict]
+            colour = COLOURS[reading.verdict]
             axis.errorbar(value, row, xerr=margin, color=colour, fmt="o", markersize=5, linewidth=2, capsize=3)
         axis.axvline(0, color=INK, linewidth=1)
         labels = [fill(f"{reading.claim} ({reading.measure}, {step})", 96) for reading, step, *_ in panel]
-        axis.set_yticks(range(len(panel)), labels, fontsize=8)
+        axis.set_yticks(range(len(panel)), labels, fontsize=8, parse_math=False)
         axis.tick_params(axis="y", length=0)
         unit = "percentage points" if panel[0][0].percent else panel[0][0].measure
         axis.set(ylim=(len(panel) - 0.4, -0.6), xlabel=f"better by ({unit})")
-    marks = [Line2D([], [], color=colour, marker="o", linewidth=2) for colour in VERDICTS.values()]
-    figure.legend(marks, VERDICTS, loc="outside upper right", ncols=len(VERDICTS))
+    marks = [Line2D([], [], color=colour, marker="o", linewidth=2) for colour in COLOURS.values()]
+    figure.legend(marks, COLOURS, loc="outside upper right", ncols=len(COLOURS))
     return figure
 
 

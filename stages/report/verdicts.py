@@ -15,6 +15,7 @@ PATH = Path("metrics/ablation.csv")
 CONFIRMED, REFUTED, OPEN = "confirmed", "refuted", "open"
 # Of a claim some of whose settings have not been run yet.
 UNFINISHED = "unfinished"
+VERDICTS = (CONFIRMED, REFUTED, OPEN, UNFINISHED)
 # How sure a difference must be, by Student's t on both sides.
 SURE = 0.95
 
@@ -127,6 +128,8 @@ def read(path: str | Path = PATH) -> list[Reading]:
 
 
 def _reading(cells: dict[str, str]) -> Reading:
+    if cells["verdict"] not in VERDICTS:
+        raise ValueError(f"verdict {cells['verdict'][:60]!r}")
     std, n = (kind(cells[name]) if cells[name] else None for kind, name in ((float, "std"), (int, "n")))
     return Reading(**cells | {"mean": float(cells["mean"]), "std": std, "n": n})
 

@@ -74,6 +74,10 @@ def test_a_gain_stands_at_its_value_between_its_margins_in_the_verdict_s_colour(
     assert len(rest.get_yticklabels()) == 2 and rest.get_xlabel() == "better by (percentage points)"
 
 
+def test_a_claim_s_words_are_no_formulas(tmp_path):
+    style.save(figures.gains([ablation(claim=r"$\wrong$ costs $5")]), tmp_path / "gains.png")
+
+
 def test_a_confusion_matrix_shows_shares_of_each_true_class():
     counts = np.diag([8] * 10)
     counts[3, 5] = 8

@@ -69,7 +69,10 @@ def test_without_a_table_or_lines_there_are_no_readings(tmp_path):
     assert comparison.ablation([]) == ""
 
 
-@pytest.mark.parametrize("change", [("mean", "average"), ("81.25", "much"), (",3,", ",three,"), ("confirmed,", ""), ("", "")])
+@pytest.mark.parametrize(
+    "change",
+    [("mean", "average"), ("81.25", "much"), (",3,", ",three,"), ("confirmed,", ""), ("confirmed", "likely"), ("", "")],
+)
 def test_another_table_is_refused_in_one_line(tmp_path, change):
     path = tmp_path / "ablation.csv"
     verdicts.write(ablation(), path)
