@@ -75,7 +75,7 @@ def test_a_gain_stands_at_its_value_between_its_margins_in_the_verdict_s_colour(
 
 
 def test_a_claim_s_words_are_no_formulas(tmp_path):
-    style.save(figures.gains([ablation(claim=r"$\wrong$ costs $5")]), tmp_path / "gains.png")
+    style.save(figures.gains([ablation(claim=r"Better by $\wrong$")]), tmp_path / "gains.png")
 
 
 def test_a_confusion_matrix_shows_shares_of_each_true_class():
