@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -65,12 +66,21 @@ def processes(arguments: dict[str, tuple]) -> Iterator[dict[str, Callable[..., N
         running[-1].start()
         theirs.close()
     try:
-        yield {name: lambda *given, end=end: (end.send(given), end.recv()) for name, end in ends.items()}
+        yield {name: partial(_ask, name, end) for name, end in ends.items()}
     finally:
         for end in ends.values():
             end.close()
         for process in running:
             process.join()
+
+
+def _ask(name: str, end: Connection, *given: Any) -> None:
+    """Have a form's process make one call; RuntimeError where it is there no longer."""
+    try:
+        end.send(given)
+        end.recv()
+    except (EOFError, OSError):
+        raise RuntimeError(f"the process of {name!r} has ended; where it says no error, memory was short") from None
 
 
 def ratio_line(name: str, slow: list[float], fast: list[float]) -> str:

@@ -47,12 +47,17 @@ def compare(preset: str, side: int, rounds: int, repeats: int, peaks: dict[str, 
     ours, slow = our_forms(chosen.stylegan2.train), plain_forms(chosen.stylegan2.train)
     arguments = {name: (plain_form, chosen, side, split) for name, split in slow.items()}
     arguments |= {name: (our_form, chosen, side, *ours[name]) for name in ours}
-    with processes(arguments) as forms:
-        kinds = {f"{form} {kind}": functools.partial(call, kind) for form, call in forms.items() for kind in shares}
-        seconds = interleaved(kinds, rounds=rounds, repeats=repeats)
-    steps = {form: [sum(shares[kind] * seconds[f"{form} {kind}"][i] for kind in shares) for i in range(rounds)] for form in forms}
+    seconds = {}
+    # Batches at once are compared with such, and those in parts: the memory of all together is more than many machines have.
+    for group in alike(arguments):
+        with processes(group) as forms:
+            kinds = {f"{form} {kind}": functools.partial(call, kind) for form, call in forms.items() for kind in shares}
+            seconds |= interleaved(kinds, rounds=rounds, repeats=repeats)
+    steps = {
+        form: [sum(shares[kind] * seconds[f"{form} {kind}"][i] for kind in shares) for i in range(rounds)] for form in arguments
+    }
     print(f"\nStyleGAN2 at {side}x{side}, the {preset} preset's network, batch {size}")
-    for form in forms:
+    for form in arguments:
         print(f"  {form}: " + ", ".join(f"{kind} {duration(median(seconds[f'{form} {kind}']))}" for kind in shares))
     for name, taken in interleaved(augmentations(size, side), rounds=rounds, repeats=5).items():
         print(f"  {name} of a batch and its gradient, part of no step above: {duration(median(taken))}")
@@ -60,8 +65,7 @@ def compare(preset: str, side: int, rounds: int, repeats: int, peaks: dict[str, 
     flops = sum(share * flops_of(whole[kind]) for kind, share in shares.items())
     for form, (precision, split) in ours.items():
         for name, parts_of_it in slow.items():
-            # Ours in parts has its like alone beside it.
-            if split == 1 or parts_of_it > 1:
+            if (split == 1) == (parts_of_it == 1):
                 print(ratio_line(f"  step in {form}, against {name}", steps[name], steps[form]))
         taken = median(steps[form])
         print(f"  {size / taken:.1f} images/s; {peak_line(f'step in {form}', flops, taken, peaks[precision])}", flush=True)
@@ -69,6 +73,12 @@ def compare(preset: str, side: int, rounds: int, repeats: int, peaks: dict[str, 
             kinds = our_kinds(our_training(chosen, side, precision, split))
             for kind in ("discriminator", "penalised", "generator"):
                 print(f"    {kind}: {parts(kinds[kind])}", flush=True)
+
+
+def alike(arguments: dict[str, tuple]) -> list[dict[str, tuple]]:
+    """The forms, by name what makes each, whose batches are whole, and those whose batches come in parts."""
+    whole = {name: made for name, made in arguments.items() if made[-1] == 1}
+    return [group for group in (whole, {name: arguments[name] for name in arguments if name not in whole}) if group]
 
 
 def our_forms(settings: schema.StyleGAN2Train) -> dict[str, tuple[str, int]]:

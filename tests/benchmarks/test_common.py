@@ -3,6 +3,7 @@ import os
 import re
 from functools import partial
 
+import pytest
 import torch
 
 from benchmarks import __main__ as all_benchmarks
@@ -81,3 +82,13 @@ def test_a_form_of_another_process_starts_workers_as_any_program_does(tmp_path):
     with common.processes({"tells": (partial, exec)}) as forms:
         forms["tells"](told.format(str(tmp_path / "method")))
     assert (tmp_path / "method").read_text() == multiprocessing.get_all_start_methods()[0]
+
+
+def ending():
+    """A form whose call ends its process, as the system does where memory is short."""
+    return lambda: os._exit(9)
+
+
+def test_a_form_whose_process_ends_is_named():
+    with common.processes({"plain": (ending,)}) as forms, pytest.raises(RuntimeError, match="the process of 'plain' has ended"):
+        forms["plain"]()
