@@ -75,7 +75,10 @@ def test_a_gain_stands_at_its_value_between_its_margins_in_the_verdict_s_colour(
 
 
 def test_a_claim_s_words_are_no_formulas(tmp_path):
-    style.save(figures.gains([ablation(claim=r"Better by $\wrong$")]), tmp_path / "gains.png")
+    figure = figures.gains([ablation(claim=r"Better by $\wrong$")])
+    style.save(figure, tmp_path / "gains.png")
+    [label] = figure.axes[0].get_yticklabels()
+    assert label.get_text() == r"Better by $\wrong$ (fd, without → with)" and (tmp_path / "gains.png").stat().st_size
 
 
 def test_a_confusion_matrix_shows_shares_of_each_true_class():
