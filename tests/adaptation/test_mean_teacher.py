@@ -154,13 +154,26 @@ def test_each_domain_is_normalised_as_if_it_came_alone():
 
 
 @pytest.mark.parametrize("separate", [True, False])
-def test_the_student_s_batch_norm_sees_the_domains_one_by_one_or_together(separate, monkeypatch):
+def test_batch_norm_sees_the_domains_one_by_one_or_together(separate, monkeypatch):
     model = make("mean_teacher", separate_batch_norm=separate)
     asked, normalised = [], mean_teacher.normalised
-    monkeypatch.setattr(mean_teacher, "normalised", lambda *given: asked.append(given[2]) or normalised(*given))
+    monkeypatch.setattr(
+        mean_teacher, "normalised", lambda *given: asked.append((len(given[1]), given[2])) or normalised(*given)
+    )
+    half = len(model.batches.unlabelled(2))
     update(model)
-    # Nine layers each; the teacher sees target images alone.
-    assert asked == [2 if separate else 1] * 9 + [1] * 9
+    # Nine layers each; the teacher sees source images only where its statistics are to be those of both.
+    assert asked == ([(2 * half, 2)] * 9 + [(half, 1)] * 9 if separate else [(2 * half, 1)] * 18)
+
+
+def test_the_teacher_is_asked_about_target_images_also_where_it_sees_both(still):
+    model = make("mean_teacher", separate_batch_norm=False, confidence=0.0)
+    seen, values, _ = update(model)
+    images, logits = seen["teacher"]
+    torch.testing.assert_close(images.chunk(2)[1], standardised(model.batches.unlabelled(2)), rtol=1e-4, atol=1e-4)
+    believed, target = (seen[name][1].chunk(2)[1].softmax(dim=1) for name in ("teacher", "student"))
+    assert values["consistency_loss"] == pytest.approx((believed - target).square().mean().item(), rel=1e-4)
+    assert len(logits) == len(images)
 
 
 def test_student_and_teacher_see_the_same_images_changed_in_different_ways(still):

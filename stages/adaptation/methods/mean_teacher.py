@@ -3,8 +3,8 @@ about target images of whose digit the teacher is sure.
 
 Student and teacher see the same images changed in different ways. Network, augmentation and loss are those of the authors'
 published code for house numbers: squared differences of probabilities, a threshold on the teacher's confidence instead of a
-ramp, batch norm of each domain by itself. Left out is a margin of zeros that its two last convolutions add. The teacher
-predicts.
+ramp, batch norm of each domain by itself. Left out is a margin of zeros that its two last convolutions add, and, where batch
+norm takes both domains together, the consistency of source images, which the authors then have. The teacher predicts.
 """
 
 from collections.abc import Mapping
@@ -115,15 +115,16 @@ class Method(method.Method):
         return self.teacher(self._entering(images))
 
     def update(self, step: int) -> dict[str, Tensor]:
-        settings = self.settings
+        settings, separate = self.settings, self.settings.separate_batch_norm
         images, labels = self.batches.labelled(step)
         images, target_images = self._entering(images), self._entering(self.batches.unlabelled(step))
-        seen = torch.cat([self._changed(images), self._changed(target_images)])
-        seen_by_teacher = self._changed(target_images)
+        by_student = [self._changed(images), self._changed(target_images)]
+        # Batch norm of both domains together needs both for the teacher, too, or it would see target images unlike the student.
+        by_teacher = [self._changed(part) for part in ([target_images] if separate else [images, target_images])]
         with self.autocast():
-            source, target = self.student(seen, 2, settings.separate_batch_norm).chunk(2)
+            source, target = self.student(torch.cat(by_student), 2, separate).chunk(2)
             with torch.no_grad():
-                believed = self.teacher(seen_by_teacher).softmax(dim=1)
+                believed = self.teacher(torch.cat(by_teacher), len(by_teacher), separate)[-len(target) :].softmax(dim=1)
         class_loss = F.cross_entropy(source, labels)
         target = target.softmax(dim=1)
         sure = confident(believed, settings.confidence)
