@@ -259,15 +259,17 @@ def read_again(question: Callable[[], Answer]) -> Answer:
 def table(known: list[Claim], plan: dict[Setting, Experiment], before: list[Reading]) -> list[Reading]:
     """The lines of all claims: of those in the plan what the experiments gave, of the others what the table had before.
 
-    A claim whose settings have not all been run anew keeps what it had, if that is more.
+    A claim whose settings have not all been run anew keeps what it had, if that is more. All else that was ever read comes last.
     """
     done = finished()
     rows: list[Reading] = []
+    read = list(before)
     for claim in known:
         found = {setting: done[plan[setting].key] for setting in claim.settings if setting in plan and plan[setting].key in done}
         new, old = list(readings(claim, found)), still_true(claim, before)
         rows += judged(claim, new if len(found) == len(claim.settings) else max(new, old, key=len))
-    return rows
+        read += new
+    return rows + superseded(read, rows)
 
 
 def readings(claim: Claim, found: dict[Setting, tuple[str, str]]) -> Iterator[Reading]:
@@ -281,10 +283,17 @@ def readings(claim: Claim, found: dict[Setting, tuple[str, str]]) -> Iterator[Re
 
 
 def still_true(claim: Claim, before: list[Reading]) -> list[Reading]:
-    """The lines that a table had of the claim, but for those of settings that have changed since."""
-    settings = [identity(setting) for setting in claim.settings]
-    lines = (line for line in before if line.name == claim.name)
-    return [line for line in lines if (line.setting, line.overrides, line.figure) in settings]
+    """One line for each of the claim's present settings that the table had: the one that the claim rests on, if it has one."""
+    last = sorted((line for line in before if line.name == claim.name), key=lambda line: line.verdict != verdicts.SUPERSEDED)
+    found = {(line.setting, line.overrides, line.figure): line for line in last}
+    return [found[identity(setting)] for setting in claim.settings if identity(setting) in found]
+
+
+def superseded(read: list[Reading], rows: list[Reading]) -> list[Reading]:
+    """What was read but is not in the rows, whatever claim it is of: each figure once."""
+    figures = {(line.overrides, line.figure, line.mean, line.n): replace(line, verdict=verdicts.SUPERSEDED) for line in read}
+    present = {(line.overrides, line.figure, line.mean, line.n) for line in rows}
+    return [line for figure, line in figures.items() if figure not in present]
 
 
 def identity(setting: Setting) -> tuple[str, str, str]:

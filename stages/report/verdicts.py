@@ -15,7 +15,9 @@ PATH = Path("metrics/ablation.csv")
 CONFIRMED, REFUTED, OPEN = "confirmed", "refuted", "open"
 # Of a claim some of whose settings have not been run yet.
 UNFINISHED = "unfinished"
-VERDICTS = (CONFIRMED, REFUTED, OPEN, UNFINISHED)
+# Of a line that no claim rests on any more: its setting has changed, or was run anew. A figure once read stays on record.
+SUPERSEDED = "superseded"
+VERDICTS = (CONFIRMED, REFUTED, OPEN, UNFINISHED, SUPERSEDED)
 # How sure a difference must be, by Student's t on both sides.
 SURE = 0.95
 
@@ -148,5 +150,6 @@ def finished(readings: Iterable[Reading]) -> list[list[Reading]]:
 
 
 def by_claim(readings: Iterable[Reading]) -> list[list[Reading]]:
-    """The lines of each claim, in the table's order."""
-    return [list(group) for _, group in groupby(readings, lambda reading: reading.name)]
+    """The lines of each claim as it stands, in the table's order."""
+    present = (reading for reading in readings if reading.verdict != SUPERSEDED)
+    return [list(group) for _, group in groupby(present, lambda reading: reading.name)]

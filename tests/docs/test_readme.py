@@ -79,7 +79,7 @@ def test_the_verdicts_are_those_of_the_table():
 
 
 def test_the_number_of_claims_and_of_those_with_a_verdict_is_said():
-    finished = {reading.name for reading in verdicts.read(ROOT / verdicts.PATH) if reading.verdict != verdicts.UNFINISHED}
+    finished = verdicts.finished(verdicts.read(ROOT / verdicts.PATH))
     known = claims.read(ROOT / "ablation.yaml")
     assert f"\n{len(finished)} of the {len(known)} claims have been run so far" in PAGES["README.md"]
 

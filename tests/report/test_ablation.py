@@ -86,14 +86,19 @@ def lines(claim: Claim, means: tuple[float, ...] = (0.5, 0.75)) -> list[verdicts
     return ablation.judged(claim, list(found))
 
 
+def standing(claims: list[Claim], plan: dict, before: list[verdicts.Reading]) -> list[verdicts.Reading]:
+    """The table but for what no claim rests on."""
+    return [line for lines in verdicts.by_claim(ablation.table(claims, plan, before)) for line in lines]
+
+
 def test_a_claim_keeps_its_lines_until_all_its_settings_have_been_run_anew(repository):
     before = lines(CLAIM)
     finish(FIRST, 0.25)
-    assert ablation.table([CLAIM], PLAN, before) == before
+    assert standing([CLAIM], PLAN, before) == before
     finish(SECOND, 0.75)
-    assert [reading.experiment for reading in ablation.table([CLAIM], PLAN, before)] == [FIRST.name, SECOND.name]
-    third = replace(before[-1], setting="more")
-    assert [reading.experiment for reading in ablation.table([CLAIM], PLAN, [*before, third])] == [FIRST.name, SECOND.name]
+    assert [reading.experiment for reading in standing([CLAIM], PLAN, before)] == [FIRST.name, SECOND.name]
+    third = replace(before[-1], setting="more", mean=0.9)
+    assert [reading.experiment for reading in standing([CLAIM], PLAN, [*before, third])] == [FIRST.name, SECOND.name]
 
 
 def test_lines_of_claims_that_were_not_asked_for_stay_while_the_file_has_them(repository):
@@ -104,15 +109,40 @@ def test_lines_of_claims_that_were_not_asked_for_stay_while_the_file_has_them(re
     assert [reading.experiment for reading in found[2:]] == [FIRST.name]
 
 
-def test_lines_of_settings_that_have_changed_go_and_the_claim_s_words_and_verdict_are_those_of_today(repository):
+def test_a_claim_s_words_and_verdict_are_those_of_today_and_changed_settings_leave_it(repository):
     before = lines(CLAIM)
-    said = ablation.table([replace(CLAIM, words="Decay harms", better="lower")], {}, before)
+    said = standing([replace(CLAIM, words="Decay harms", better="lower")], {}, before)
     assert {(line.claim, line.better, line.verdict) for line in said} == {("Decay harms", "lower", "refuted")}
-    turned = ablation.table([replace(CLAIM, settings=SETTINGS[::-1])], {}, before)
+    turned = standing([replace(CLAIM, settings=SETTINGS[::-1])], {}, before)
     assert [(line.setting, line.verdict) for line in turned] == [("with", "refuted"), ("without", "refuted")]
     other = replace(SETTINGS[1], overrides=("acgan.train.lr_decay=0.9",))
-    [line] = ablation.table([replace(CLAIM, settings=(SETTINGS[0], other))], {}, before)
+    [line] = standing([replace(CLAIM, settings=(SETTINGS[0], other))], {}, before)
     assert (line.setting, line.verdict) == ("without", "unfinished")
+
+
+def test_what_no_claim_rests_on_any_more_stays_on_record(repository):
+    before, other = lines(CLAIM), replace(SETTINGS[1], overrides=("acgan.train.lr_decay=0.9",))
+    gone = ablation.table([], {}, before)
+    assert gone == [replace(line, verdict="superseded") for line in before]
+    assert verdicts.by_claim(gone) == verdicts.finished(gone) == []
+    assert ablation.table([CLAIM], {}, gone) == before
+    changed = ablation.table([replace(CLAIM, settings=(SETTINGS[0], other))], {}, before)
+    assert [(line.mean, line.verdict) for line in changed] == [(0.5, "unfinished"), (0.75, "superseded")]
+    # The same figure of an experiment that other claims read as well is on record there.
+    assert ablation.table([replace(CLAIM, name="another")], {}, [*before, *lines(replace(CLAIM, name="another"))]) == lines(
+        replace(CLAIM, name="another")
+    )
+
+
+def test_figures_that_were_read_anew_are_those_the_claim_rests_on(repository):
+    before = lines(CLAIM)
+    finish(FIRST, 0.25)
+    half = ablation.table([CLAIM], PLAN, before)
+    assert [(line.mean, line.verdict) for line in half] == [(0.5, "confirmed"), (0.75, "confirmed"), (0.25, "superseded")]
+    finish(SECOND, 0.75)
+    whole = ablation.table([CLAIM], PLAN, half)
+    assert [(line.mean, line.verdict) for line in whole] == [(0.25, "confirmed"), (0.75, "confirmed"), (0.5, "superseded")]
+    assert ablation.table([CLAIM], {}, whole) == ablation.table([CLAIM], PLAN, whole) == whole
 
 
 def queued(*states: tuple[Experiment, str]) -> list[dict]:
