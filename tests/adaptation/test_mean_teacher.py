@@ -157,9 +157,7 @@ def test_each_domain_is_normalised_as_if_it_came_alone():
 def test_batch_norm_sees_the_domains_one_by_one_or_together(separate, monkeypatch):
     model = make("mean_teacher", separate_batch_norm=separate)
     asked, normalised = [], mean_teacher.normalised
-    monkeypatch.setattr(
-        mean_teacher, "normalised", lambda *given: asked.append((len(given[1]), given[2])) or normalised(*given)
-    )
+    monkeypatch.setattr(mean_teacher, "normalised", lambda *given: asked.append((len(given[1]), given[2])) or normalised(*given))
     half = len(model.batches.unlabelled(2))
     update(model)
     # Nine layers each; the teacher sees source images only where its statistics are to be those of both.
