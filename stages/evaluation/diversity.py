@@ -17,7 +17,7 @@ from stages.runtime.seeding import numpy_generator
 # Generated images of a class that are compared, as many as the study made: every figure here depends on this number.
 COMPARED = 100
 CLASSES = 10
-# Test images that are looked at together.
+# Real images that are looked at together.
 BLOCK = 1000
 Digits = tuple[np.ndarray, np.ndarray]
 Features = Callable[[np.ndarray], np.ndarray]
@@ -30,20 +30,22 @@ def diversity(
 
     `recall` is the share of the test images of a class among its first COMPARED generated ones, `precision` the share of
     these among the test images, `fd` the distance between both; `recall_ceiling`, `precision_ceiling` and `fd_floor` are those
-    of as many training images of the class, drawn by `seed`. A class in which a side has no more than `neighbours` images is
-    None; UserError where no class has more.
+    of as many training images of the class, drawn by `seed`. `recall_train`, by which settings may be chosen, is the share of
+    training images, as many as there are of the test, among the generated ones. A class in which a side has no more than
+    `neighbours` images is None; UserError where no class has more.
     """
     drawn = numpy_generator(seed, "diversity").permutation(len(train[1]))
     found: list[dict[str, float] | None] = []
     for digit in range(CLASSES):
         real = np.flatnonzero(test[1] == digit)
         fake = generated[0][np.flatnonzero(generated[1] == digit)[:COMPARED]]
-        known = train[0][drawn[train[1][drawn] == digit][: len(fake)]]
+        known = drawn[train[1][drawn] == digit][: max(len(real), len(fake))]
         enough = min(len(real), len(fake), len(known)) > neighbours
         if not enough:
             found.append(None)
             continue
-        found.append(_compared(_seen(test[0], real, features), features(fake), features(known), neighbours))
+        seen = (_seen(split[0], rows, features) for split, rows in ((test, real), (train, known)))
+        found.append(_compared(*seen, features(fake), neighbours))
     names = next((figures for figures in found if figures), None)
     if names is None:
         raise UserError(
@@ -66,13 +68,13 @@ def _seen(images: np.ndarray, rows: np.ndarray, features: Features) -> np.ndarra
     return found
 
 
-def _compared(real: np.ndarray, fake: np.ndarray, known: np.ndarray, neighbours: int) -> dict[str, float]:
-    """The figures of one class, of features (n, d) of its test, generated and training images."""
-    precision, recall = precision_recall(real, fake, neighbours)
-    precision_ceiling, recall_ceiling = precision_recall(real, known, neighbours)
-    test = moments_of(real)
+def _compared(test: np.ndarray, train: np.ndarray, fake: np.ndarray, neighbours: int) -> dict[str, float]:
+    """The figures of one class, of features (n, d) of its test, training and generated images."""
+    known, moments = train[: len(fake)], moments_of(test)
+    precision, recall = precision_recall(test, fake, neighbours)
+    precision_ceiling, recall_ceiling = precision_recall(test, known, neighbours)
     return {
-        **{"recall": recall, "recall_ceiling": recall_ceiling},
+        **{"recall": recall, "recall_ceiling": recall_ceiling, "recall_train": precision_recall(train, fake, neighbours)[1]},
         **{"precision": precision, "precision_ceiling": precision_ceiling},
-        **{"fd": distance(moments_of(fake), test), "fd_floor": distance(moments_of(known), test)},
+        **{"fd": distance(moments_of(fake), moments), "fd_floor": distance(moments_of(known), moments)},
     }

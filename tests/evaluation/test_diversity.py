@@ -46,12 +46,24 @@ def test_copies_of_a_few_real_digits_are_precise_and_have_no_recall(different):
     assert found["recall_ceiling"] > 0.8 and found["fd"] > found["fd_floor"]
 
 
-def test_test_digits_are_looked_at_in_blocks_and_all_of_them(monkeypatch):
+def test_real_digits_are_looked_at_in_blocks_and_all_of_them(monkeypatch):
     whole, sizes = compare(digits(COMPARED, 2), TRAIN, TEST), []
     monkeypatch.setattr("stages.evaluation.diversity.BLOCK", 7)
     look = lambda images: sizes.append(len(images)) or pixels(images)  # noqa: E731
     assert diversity(digits(COMPARED, 2), TRAIN, TEST, look, neighbours=3, seed=0) == whole
-    assert sizes.count(7) == 10 * (300 // 7)
+    assert sizes.count(7) == 10 * (300 // 7 + 150 // 7)
+
+
+def test_recall_of_training_digits_is_told_by_them_alone():
+    generated = digits(COMPARED, 2, spread=0.7)
+    found, nowhere = compare(generated, TRAIN, TEST), (TEST[0] + 1000, TEST[1])
+    train, fake = (pixels(images[labels == 4]) for images, labels in (TRAIN, generated))
+    assert found["per_class"]["recall_train"][4] == precision_recall(train, fake, 3)[1]
+    assert compare(generated, TRAIN, nowhere)["recall_train"] == found["recall_train"] > 0.3
+    # No more of them than there are test digits.
+    counted: list[int] = []
+    diversity(generated, digits(500, 3), TEST, lambda it: counted.append(len(it)) or pixels(it), neighbours=3, seed=0)
+    assert sum(counted) == 10 * (300 + 300 + COMPARED)
 
 
 def test_digits_that_hardly_differ_have_little_recall():
