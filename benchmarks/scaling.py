@@ -1,9 +1,9 @@
 """How the cost of each part grows with images, classes, steps, pairs and seeds: small sizes, doubled; some minutes.
 
 Prints a Markdown table of the medians of three rounds, with the least and the most. The exponent is the slope of log seconds
-over log size: 1 is linear, 0 does not grow. DANN and the judge train as in `paper`; the GANs and DSN, whose steps take longer,
-with networks and batches of `smoke`. A pair or a seed more is a training more of each method: DANN's stage, as `smoke` has it,
-is run for each of them, from reading its images to writing its weights.
+over log size: 1 is linear, 0 does not grow. DANN and the judge train as in `paper`; the others, whose steps take longer, with
+networks and batches of `smoke`. A pair or a seed more is a training more of each method: DANN's stage, as `smoke` has it, is
+run for each of them, from reading its images to writing its weights.
 """
 
 import functools
@@ -28,10 +28,15 @@ from benchmarks.common import duration, interleaved, machine
 from benchmarks.paper_trainers import PAPER, Trainer, digits, trainers
 from stages.adaptation import method, train
 from stages.adaptation.embed import layout
+from stages.adaptation.evaluate import proxy_a_distance
+from stages.adaptation.selection import soft_neighbourhood_density
 from stages.data import mnistm
 from stages.data.pair import hold_out
 from stages.data.pictures import unify
+from stages.evaluation import judge
+from stages.evaluation.diversity import diversity
 from stages.evaluation.frechet import moments_of
+from stages.evaluation.neighbours import nearest
 from stages.evaluation.scores import kid, precision_recall
 from stages.runtime import device, params
 from stages.runtime.images import save_arrays
@@ -81,11 +86,16 @@ def rows() -> Iterator[Row]:
     yield Row("a step of the judge", doubled(5000), "images there are", step_among, "does not depend on them", repeats=10)
     yield Row("train DANN", doubled(10), "steps", lambda n: training(paper["dann"], n))
     yield Row("train DSN", doubled(5), "steps", lambda n: training(smoke["dsn"], n))
+    yield Row("train self-ensembling", doubled(5), "steps", lambda n: training(smoke["mean_teacher"], n))
     yield Row("train DANN for each pair and seed", (1, 2, 4), "pairs x seeds", of_each_pair)
     yield Row("score a classifier", doubled(250), "images", scoring)
+    yield Row("proxy A-distance", doubled(250), "codes of each domain", telling_apart, "its classifier takes the steps it needs")
+    yield Row("soft neighbourhood density", doubled(125), "predictions", neighbourhoods, "compares all with all, 1,000 at most")
+    yield Row("diversity of digits", doubled(2500), "images", diverse)
     yield Row("Fréchet statistics", doubled(4000), "images", lambda n: functools.partial(moments_of, features(n)))
     yield Row("KID, 20 subsets of 200", doubled(500), "images", kernel_distance, "its subsets keep their size")
     yield Row("precision and recall", doubled(250), "images", manifolds, "compares every image with every other")
+    yield Row("nearest training faces", doubled(1000), "training images", remembered)
     yield Row("t-SNE", doubled(125), "points", embedding, "Barnes-Hut: n log n, over fixed costs")
     yield Row("`dvc status`", doubled(1), "seeds", status, "starting DVC; each seed adds the same stages")
 
@@ -142,8 +152,8 @@ def training(one: Trainer, steps: int) -> Callable[[], object]:
 def step_among(count: int) -> Callable[[], object]:
     """The judge's next step."""
     how = params.load(ROOT / PAPER)
-    (judge,) = [one for one in trainers(how, images=count) if one.name == "judge"]
-    return endlessly(judge.make(CPU, "fp32", how.training), first=1)
+    (one,) = [one for one in trainers(how, images=count) if one.name == "judge"]
+    return endlessly(one.make(CPU, "fp32", how.training), first=1)
 
 
 def of_each_pair(count: int) -> Callable[[], object]:
@@ -172,6 +182,29 @@ def of_each_pair(count: int) -> Callable[[], object]:
 def scoring(count: int) -> Callable[[], object]:
     model, (images, _) = method.named("dann")(), digits(count)
     return lambda: method.in_batches(model.predict, images)
+
+
+def telling_apart(count: int) -> Callable[[], object]:
+    codes = features(2 * count)[:, :512]
+    return lambda: proxy_a_distance(codes[:count], codes[count:] + 0.05, 0)
+
+
+def neighbourhoods(count: int) -> Callable[[], object]:
+    probabilities = torch.from_numpy(features(count)[:, :10]).double().softmax(dim=1)
+    return lambda: soft_neighbourhood_density(probabilities)
+
+
+def diverse(count: int) -> Callable[[], object]:
+    """As many training as test images, and the same number of generated ones."""
+    look = functools.partial(judge.features, judge.Judge(), where=CPU)
+    generated, real = digits(1000), digits(count)
+    return lambda: diversity(generated, real, real, look, neighbours=3, seed=0)
+
+
+def remembered(count: int) -> Callable[[], object]:
+    """With the features there, of which extraction takes the time that scoring does."""
+    views = features(2 * count).reshape(count, 2, FEATURES)
+    return lambda: nearest(features(400), [views[first : first + 50] for first in range(0, count, 50)], 3)
 
 
 @functools.cache
