@@ -68,11 +68,11 @@ def _faces(study: Study, by_extractor: dict[str, Any]) -> Answer:
     return Answer("stylegan2", "StyleGAN2: faces", (study.faces,), verdict, bars, note)
 
 
-def _digits(study: Study, figures: dict[str, Any], real: float, theirs: float | None) -> Answer:
+def _digits(study: Study, figures: dict[str, Any], real: dict[str, Any], theirs: float | None) -> Answer:
     """The judge's accuracy on generated digits between chance and real digits, and their recall, which like digits lack."""
     ours, recall, ceiling = figures["judge_accuracy"], figures["diversity"]["recall"], figures["diversity"]["recall_ceiling"]
     bars = [Bar("chance", CHANCE, f"{100 * CHANCE:.0f} %"), Bar("generated", ours["mean"], _percent(ours), True, theirs)]
-    bars.append(Bar("real digits", real, f"{100 * real:.1f} %"))
+    bars.append(Bar("real digits", real["mean"], _percent(real)))
     bars.append(Bar("recall, generated", recall["mean"], _percent(recall), True))
     bars.append(Bar("recall, real digits", ceiling["mean"], _percent(ceiling)))
     verdict = f"{100 * ours['mean']:.0f} % are read as the digit that was asked for; their recall is {100 * recall['mean']:.0f} %"

@@ -189,13 +189,12 @@ def _face_name(protocol: str, extractor: str, measure: str) -> str:
 
 def _digits(study: Study, summary: dict[str, Any]) -> Iterator[Row]:
     name = "ACGAN, accuracy under the judge"
-    real = {"mean": summary["judge"]["test_accuracy"], "std": None, "n": 1}
     data = f"{study.digits} ({study.origin(study.digits)})"
     same = study.digits == study.judged == reference.DIGITS and _comparable(study, study.digits)
     if not same:
         yield Row(name, reference.DIGITS, reference.ACGAN_ACCURACY, None, percent=True)
     theirs = reference.ACGAN_ACCURACY if same else None
-    yield Row(name, data, theirs, summary["acgan"]["judge_accuracy"], real, percent=True)
+    yield Row(name, data, theirs, summary["acgan"]["judge_accuracy"], summary["judge"]["test_accuracy"], percent=True)
     figures = summary["acgan"]["diversity"]
     for measure, best in DIVERSITY.items():
         name, lower = f"ACGAN, {measure_name(measure, 'judge')}, within a class", measure in DISTANCES

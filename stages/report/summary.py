@@ -26,7 +26,7 @@ def summarise(results: Results) -> dict[str, Any]:
             "judge_accuracy": spread([run["judge_accuracy"] for run in results.digits]),
             "diversity": _measured([run["diversity"] for run in results.digits]),
         },
-        "judge": {"test_accuracy": results.judge["test_accuracy"]},
+        "judge": {"test_accuracy": spread([results.judge["test_accuracy"]])},
         "adaptation": adaptation,
     }
 
