@@ -70,8 +70,8 @@ def test_one_after_the_other_they_leave_their_weights(monkeypatch):
 def test_every_part_runs_at_a_small_size(one, monkeypatch):
     steps = []
     monkeypatch.setattr(scaling, "seed_step", lambda *of: steps.append(of))
-    small = {"images": 40, "images there are": 40, "classes": 2, "steps": 1, "pairs x seeds": 1, "points": 40}
-    done = one.at({"KID, 20 subsets of 200": 200}.get(one.name) or small[one.of])()
+    small = {"classes": 2, "steps": 1, "pairs x seeds": 1}
+    done = one.at({"KID, 20 subsets of 200": 200}.get(one.name) or small.get(one.of, 40))()
     assert len(steps) == (one.of == "steps")
     assert (done is None) == (one.of in ("steps", "images there are", "pairs x seeds"))
 
