@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.report import verdicts
 from tests.pipeline.clone import Clone
 
 pytestmark = pytest.mark.slow
@@ -41,8 +42,9 @@ PROGRAM = ("python", "-m", "stages.report.ablation")
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Clone:
-    """A clone whose pipeline has run, with three claims, all in a commit."""
+    """A clone whose pipeline has run, with three claims and no figure read yet, all in a commit."""
     clone = Clone(tmp_path_factory.mktemp("clone"))
+    verdicts.write([], clone.folder / verdicts.PATH)
     clone.repro()
     (clone.folder / "ablation.yaml").write_text(CLAIMS)
     clone.commit()
