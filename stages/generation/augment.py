@@ -1,7 +1,9 @@
 """Differentiable augmentation, the same distribution for real and generated images.
 
 Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training" (2020), for images (n, 3, height, width) in [0, 1],
-with horizontal flips added. All random numbers come from torch's global generator, for all processes.
+with horizontal flips added. What comes in from outside or is cut out is GREY, the zero of the authors' images in [-1, 1]; their
+order is brightness, saturation, contrast, translation, cutout. All random numbers come from torch's global generator, for all
+processes.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.runtime import parallel
+
+GREY = 0.5
 
 
 def augment(images: Tensor, operations: Sequence[str]) -> Tensor:
@@ -27,10 +31,10 @@ def flip(images: Tensor) -> Tensor:
 
 
 def translation(images: Tensor, share: float = 0.125) -> Tensor:
-    """Shifted by up to `share` of height and width, whole pixels, with black coming in."""
+    """Shifted by up to `share` of height and width, whole pixels, with grey coming in."""
     n, _, height, width = images.shape
     reach_y, reach_x = round(height * share), round(width * share)
-    padded = F.pad(images, (reach_x, reach_x, reach_y, reach_y)).permute(0, 2, 3, 1)
+    padded = F.pad(images, (reach_x, reach_x, reach_y, reach_y), value=GREY).permute(0, 2, 3, 1)
     rows = torch.arange(height, device=images.device) + parallel.randint(2 * reach_y + 1, n, 1, device=images.device)
     columns = torch.arange(width, device=images.device) + parallel.randint(2 * reach_x + 1, n, 1, device=images.device)
     image = torch.arange(n, device=images.device)[:, None, None]
@@ -55,12 +59,12 @@ def contrast(images: Tensor) -> Tensor:
 
 
 def cutout(images: Tensor, share: float = 0.5) -> Tensor:
-    """A rectangle of `share` of height and width blackened, centred anywhere (at the border a part of it is outside)."""
+    """A rectangle of `share` of height and width made grey, centred anywhere (at the border a part of it is outside)."""
     n, _, height, width = images.shape
     rows = _covered(n, height, round(height * share), images.device)
     columns = _covered(n, width, round(width * share), images.device)
     hole = rows[:, :, None] & columns[:, None, :]
-    return images * ~hole[:, None]
+    return torch.where(hole[:, None], GREY, images)
 
 
 OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -50,10 +50,10 @@ def test_flip_mirrors_about_half_of_the_images(images: torch.Tensor) -> None:
     assert 16 < sum(mirrored) < 48
 
 
-def test_translation_shifts_whole_images_by_up_to_an_eighth_over_black(images: torch.Tensor) -> None:
+def test_translation_shifts_whole_images_by_up_to_an_eighth_over_grey(images: torch.Tensor) -> None:
     shifts = set()
     for new, old in zip(translation(images), images, strict=True):
-        padded = torch.nn.functional.pad(old, (2, 2, 2, 2))
+        padded = torch.nn.functional.pad(old, (2, 2, 2, 2), value=0.5)
         found = [(y, x) for y in range(5) for x in range(5) if torch.equal(new, padded[:, y : y + 16, x : x + 16])]
         assert len(found) == 1
         shifts.update(found)
@@ -82,10 +82,10 @@ def test_contrast_keeps_the_mean_and_scales_the_deviation(images: torch.Tensor) 
     assert 1.3 < ratio.max() < 1.51
 
 
-def test_cutout_blackens_one_rectangle_of_at_most_half_the_sides(images: torch.Tensor) -> None:
+def test_cutout_greys_one_rectangle_of_at_most_half_the_sides(images: torch.Tensor) -> None:
     sizes = []
     for new, old in zip(cutout(images), images, strict=True):
-        hole = (new == 0).all(0)
+        hole = (new == 0.5).all(0)
         assert torch.equal(new[:, ~hole], old[:, ~hole])
         rows, columns = hole.any(1).sum(), hole.any(0).sum()
         assert hole.sum() == rows * columns
