@@ -22,6 +22,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -237,6 +238,18 @@ def evaluate_faces(count: int) -> dict[str, Any]:
     return compare(extractors.extract(network, fake, 50, "fake", here), measured, "clean", settings)
 
 
+def faces_to_compare(count: int) -> None:
+    noise("data/prepared/orl.npz", count, 32, "train_", "test_")
+    noise("samples/stylegan2-0.npz", count, 32, "clean_")
+
+
+def nearest_faces(count: int) -> None:
+    from stages.evaluation import extractors, neighbours
+
+    with patch.object(extractors, "load", lambda name: Flat(32)):
+        neighbours.main(0, "flat")
+
+
 # Images at first (of faces so many that memory has levelled off, of a data set so many that four times as many are MNIST), what
 # is made ready, and the work whose memory is watched.
 PARTS: dict[str, tuple[int, Callable[[int], None], Callable[[int], object]]] = {
@@ -249,6 +262,7 @@ PARTS: dict[str, tuple[int, Callable[[int], None], Callable[[int], object]]] = {
     "evaluate digits, whole": (20_000, judged, evaluate_digits_whole),
     "evaluate a classifier": (20_000, digits, evaluate_classifier),
     "evaluate faces": (6000, faces, evaluate_faces),
+    "nearest faces": (6000, faces_to_compare, nearest_faces),
 }
 
 if __name__ == "__main__":

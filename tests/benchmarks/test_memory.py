@@ -57,6 +57,14 @@ def test_all_faces_are_evaluated():
     assert found["n_fake"] == 50 and np.isfinite(found["fd"])
 
 
+def test_the_nearest_of_all_training_faces_are_found():
+    """The same noise stands for both."""
+    work_on("nearest faces", 50)
+    found = read_json("results/stylegan2-0/neighbours.json")
+    assert (found["n_fake"], found["n_train"], found["novelty"]) == (50, 50, 0.0)
+    assert [nearest for nearest, *_ in found["train"]] == list(range(8))
+
+
 def test_the_peak_is_that_of_the_work_alone():
     # In a process of its own: this one has freed memory that it would use again.
     code = f"""
