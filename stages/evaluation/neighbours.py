@@ -3,9 +3,10 @@
 Reads samples/stylegan2-SEED.npz, data/prepared/DATASET.npz and the extractor's weights in data/raw/EXTRACTOR. Writes
 results/stylegan2-SEED/neighbours.json: `train`, the indices of the nearest training images of each of the first SAMPLES clean
 samples, nearest first, and `distance`, their Euclidean distances, to the image itself or to its mirror image, whichever is
-nearer: training may have seen both. `novelty` tells how far a sample is from its nearest training image compared with a test
-image, the median of both: 0 is a copy, 1 as new as real images, more unlike any of them. `near_share` is the share of samples
-nearer to a training image than all but NEAR of the test images are: NEAR of real images, 1 if all are copies.
+nearer: training may have seen both. `mirrored` tells where it was the latter. `novelty` tells how far a sample is from its
+nearest training image compared with a test image, the median of both: 0 is a copy, 1 as new as real images, more unlike any of
+them. `near_share` is the share of samples nearer to a training image than all but NEAR of the test images are: NEAR of real
+images, 1 if all are copies.
 
     python -m stages.evaluation.neighbours 0 efficientnet_lite0
 """
@@ -50,9 +51,10 @@ def main(
         for kind, images in (("training images", train), ("mirrored", train[:, :, ::-1]))
     )
     parts = (np.stack([part.features for part in both], axis=1) for both in zip(*looks, strict=True))
-    index, distance = nearest(np.concatenate([samples, unseen]), parts, NEAREST)
+    index, view, distance = nearest(np.concatenate([samples, unseen]), parts, NEAREST)
     found = {"protocol": "clean", "extractor": extractor}
-    found |= {"train": index[:SAMPLES].tolist(), "distance": distance[:SAMPLES].round(4).tolist()}
+    found |= {"train": index[:SAMPLES].tolist(), "mirrored": (view[:SAMPLES] == 1).tolist()}
+    found |= {"distance": distance[:SAMPLES].round(4).tolist()}
     of_samples, of_unseen = distance[: len(samples), 0], distance[len(samples) :, 0]
     found |= {"novelty": novelty(of_samples, of_unseen), "near_share": near_share(of_samples, of_unseen)}
     found |= {"n_fake": len(samples), "n_real": len(unseen), "n_train": len(train)}
@@ -71,24 +73,25 @@ def near_share(samples: np.ndarray, unseen: np.ndarray) -> float | None:
     return float(np.mean(samples < near)) if near else None
 
 
-def nearest(features: np.ndarray, parts: Iterable[np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places and Euclidean distances (n, count) of the images nearest to each of `features` (n, d), nearest first.
+def nearest(features: np.ndarray, parts: Iterable[np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places, views and Euclidean distances (n, count) of the images nearest to each of `features` (n, d), nearest first.
 
     `parts` hold the images' features (m, views, d) one part after the other, and no more than one part is in memory; an image is
     as far as the nearest of its views. Where there are fewer images than `count`, all are taken.
     """
     features = features.astype(np.float64)
-    index, square, done = np.empty((len(features), 0), np.int64), np.empty((len(features), 0)), 0
+    (index, view), square, done = np.empty((2, len(features), 0), np.int64), np.empty((len(features), 0)), 0
     for part in parts:
         # As a matrix product first; that is exact enough to choose by, but a copy's distance would not be 0.
         rough = squared_distances(features, part.reshape(-1, part.shape[2])).reshape(len(features), *part.shape[:2]).min(axis=2)
         chosen = np.argsort(rough, axis=1, kind="stable")[:, :count]
-        exact = np.stack([((part[rows] - row) ** 2).sum(axis=2).min(axis=1) for rows, row in zip(chosen, features, strict=True)])
-        index, square = np.hstack([index, done + chosen]), np.hstack([square, exact])
+        exact = np.stack([((part[rows] - row) ** 2).sum(axis=2) for rows, row in zip(chosen, features, strict=True)])
+        index, view = np.hstack([index, done + chosen]), np.hstack([view, exact.argmin(axis=2)])
+        square = np.hstack([square, exact.min(axis=2)])
         order = np.argsort(square, axis=1, kind="stable")[:, :count]
-        index, square = np.take_along_axis(index, order, 1), np.take_along_axis(square, order, 1)
+        index, view, square = (np.take_along_axis(one, order, 1) for one in (index, view, square))
         done += len(part)
-    return index, np.sqrt(square)
+    return index, view, np.sqrt(square)
 
 
 if __name__ == "__main__":

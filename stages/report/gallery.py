@@ -72,7 +72,7 @@ def interpolation(samples: str) -> Picture | None:
 
 
 def neighbours(results: Results, drawn: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Generated faces, each with the training faces that are nearest to it and their distances, nearest first."""
+    """Generated faces, each with the training faces nearest to it, mirrored where that is nearer, nearest first."""
     if not results.neighbours:
         return []
     found = results.neighbours[0]
@@ -81,10 +81,15 @@ def neighbours(results: Results, drawn: dict[str, np.ndarray]) -> list[dict[str,
     return [
         {
             "sample": picture(as_colour(samples[index])),
-            "nearest": [picture(as_colour(train[place])) for place in places],
+            "nearest": [
+                picture(as_colour(train[place][:, :: -1 if turned else 1]))
+                for place, turned in zip(places, mirrored, strict=True)
+            ],
             "distances": distances,
         }
-        for index, (places, distances) in enumerate(zip(found["train"], found["distance"], strict=True))
+        for index, (places, mirrored, distances) in enumerate(
+            zip(found["train"], found["mirrored"], found["distance"], strict=True)
+        )
     ]
 
 

@@ -20,7 +20,8 @@ from stages.runtime.images import save_arrays
 def test_the_nearest_are_found_over_all_parts_nearest_first(cuts):
     generator = np.random.default_rng(0)
     features, train = generator.normal(size=(4, 6)).astype(np.float32), generator.normal(size=(10, 6)).astype(np.float32)
-    index, distance = nearest(features, np.split(train[:, None], cuts), 3)
+    index, view, distance = nearest(features, np.split(train[:, None], cuts), 3)
+    assert not view.any()
     every = np.linalg.norm(features[:, None].astype(float) - train[None], axis=2)
     assert np.array_equal(index, np.argsort(every, axis=1)[:, :3])
     assert np.allclose(distance, np.sort(every, axis=1)[:, :3])
@@ -29,12 +30,12 @@ def test_the_nearest_are_found_over_all_parts_nearest_first(cuts):
 @pytest.mark.parametrize("view", [0, 1])
 def test_a_remembered_face_has_distance_0_in_whichever_view(view):
     train = np.random.default_rng(1).normal(size=(5, 2, 3)).astype(np.float32)
-    index, distance = nearest(train[[3], view], [train[:2], train[2:]], 2)
-    assert index[0, 0] == 3 != index[0, 1] and distance[0, 0] == 0 < distance[0, 1]
+    index, found, distance = nearest(train[[3], view], [train[:2], train[2:]], 2)
+    assert index[0, 0] == 3 != index[0, 1] and distance[0, 0] == 0 < distance[0, 1] and found[0, 0] == view
 
 
 def test_fewer_training_faces_than_asked_for_are_all_taken():
-    index, _ = nearest(np.zeros((2, 3), np.float32), [np.ones((2, 1, 3), np.float32)], 3)
+    index, _, _ = nearest(np.zeros((2, 3), np.float32), [np.ones((2, 1, 3), np.float32)], 3)
     assert index.tolist() == [[0, 1], [0, 1]]
 
 
@@ -87,9 +88,11 @@ def found(tmp_path, monkeypatch):
 def test_copies_have_novelty_0_and_unseen_images_about_1(found):
     copies = found(faces(40, 0)[5:25])
     assert copies["novelty"] == 0.0 and copies["near_share"] == 1.0
+    assert not any(row[0] for row in copies["mirrored"])
     assert [row[0] for row in copies["train"]] == [*range(5, 13)] and {row[0] for row in copies["distance"]} == {0.0}
     assert (copies["n_fake"], copies["n_real"], copies["n_train"]) == (20, 30, 40)
     mirrored = found(faces(40, 0)[5:25, :, ::-1])
+    assert all(row[0] for row in mirrored["mirrored"])
     assert mirrored["novelty"] == 0.0 and [row[0] for row in mirrored["train"]] == [*range(5, 13)]
     assert found(faces(30, 1))["novelty"] == 1.0
     assert found(faces(60, 2))["novelty"] == pytest.approx(1, abs=0.15)

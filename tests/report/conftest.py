@@ -130,7 +130,12 @@ def ablation(**changed) -> list[verdicts.Reading]:
 
 
 def write_neighbours() -> None:
-    nearest = {"protocol": "clean", "train": [[0, 1, 2]] * 8, "distance": [[1.5, 2.25, 3.0]] * 8}
+    nearest = {
+        "protocol": "clean",
+        "train": [[0, 1, 2]] * 8,
+        "mirrored": [[False, True, False]] * 8,
+        "distance": [[1.5, 2.25, 3.0]] * 8,
+    }
     for seed, novelty in ((0, 0.75), (1, 0.85)):
         write_json(f"results/stylegan2-{seed}/neighbours.json", nearest | {"novelty": novelty, "near_share": novelty / 10})
 
