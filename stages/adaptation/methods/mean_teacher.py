@@ -27,15 +27,15 @@ AFFINE, SHIFT = 0.1, 2.0
 
 
 class Dropout(networks.Dropout):
-    """Dropout (Srivastava et al. 2014) of single values of features (n, channels, height, width), half of them."""
+    """Dropout (Srivastava et al. 2014) of single values of features (n, channels, height, width)."""
 
     def forward(self, features: Tensor, domains: int = 1) -> Tensor:
         """The features, dropped out one domain after the other where the batch consists of several."""
-        if not self.training:
+        if not self.training or self.p == 0:
             return features
         count, channels, height, width = features.shape
         drawn = [self.uniform(count // domains, height, width, channels, device=features.device) for _ in range(domains)]
-        return features * ((torch.cat(drawn) >= 0.5).to(features.dtype) * 2).permute(0, 3, 1, 2)
+        return features * ((torch.cat(drawn) >= self.p).to(features.dtype) / (1 - self.p)).permute(0, 3, 1, 2)
 
 
 class Encoder(nn.Sequential):
