@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.common import PARTS_BELOW, duration, flops_of, interleaved, machine, operations, peak_flops, peak_line, ratio_line
+from benchmarks.common import PARTS_BELOW, by_part, duration, flops_of, interleaved, machine, peak_flops, peak_line, ratio_line
 from benchmarks.paper_trainers import PAPER, digits
 from benchmarks.plain_acgan import PlainACGAN, plain_loader
 from stages.generation.acgan_images import enlarge
@@ -66,7 +66,7 @@ def compare(
         taken = median(seconds[precision])
         print(peak_line(f"ACGAN step, batch {size}, {precision}", flops[precision], taken, peaks[precision]))
         if flops[precision] / taken < PARTS_BELOW * peaks[precision]:
-            print(f"  {parts(forms[precision])}")
+            print(f"  {by_part(forms[precision], 5)}")
 
 
 def plain_step(images: np.ndarray, labels: np.ndarray, size: int) -> Callable[[], None]:
@@ -107,13 +107,6 @@ def our_step(size: int, images: np.ndarray, labels: np.ndarray, precision: str, 
         model.update(number)
 
     return step
-
-
-def parts(step: Callable[[], None]) -> str:
-    """The operations that take most of the step, with their shares of its time."""
-    taken = operations(step, 5)
-    whole = sum(taken.values())
-    return ", ".join(f"{name.removeprefix('aten::')} {100 * time / whole:.0f} %" for name, time in list(taken.items())[:8])
 
 
 if __name__ == "__main__":

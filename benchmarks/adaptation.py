@@ -3,9 +3,11 @@
 Plain is benchmarks/plain_adaptation.py on PNG files, with the number of DataLoader workers that suits it best, and once more
 without its loader, on a batch in memory: what is left between the two is the loader's. Ours is a step of the pipeline's
 training with the settings of params.yaml, once per precision. Each form has a process of its own, as in real life, and they
-take turns. The classifiers that learn from labels alone come last, without a plain form.
+take turns. The classifiers that learn from labels alone come last, without a plain form. `--compile` also times compiled
+networks in bf16, which take minutes to make.
 """
 
+import argparse
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -19,11 +21,11 @@ import torch
 from benchmarks import plain_adaptation as plain
 from benchmarks.common import (
     PARTS_BELOW,
+    by_part,
     duration,
     flops_of,
     interleaved,
     machine,
-    operations,
     peak_flops,
     peak_line,
     processes,
@@ -43,20 +45,12 @@ IMAGES, WORKERS, ROUNDS, STEPS = 4096, (1, 2, 3, 4), 5, 20
 FETCHED_AHEAD = 2 * max(WORKERS)
 # DSN's similarity loss begins at a step of its own; from this one on every loss is there.
 FIRST = 1000
-PARTS = {
-    "convolutions": ("conv",),
-    "batch norm and pooling": ("batch_norm", "max_pool", "PoolNormalise", "fill_"),
-    "linear layers": ("addmm", "aten::mm"),
-    "warps": ("grid_sample", "affine_grid"),
-    "Adam": ("adam", "Adam", "Optimizer"),
-    "copies between types and layouts": ("copy_", "cat"),
-    "random numbers": ("rand", "uniform_", "bernoulli"),
-}
-# Operations of no part, and the share of a step's time from which on the largest of them are named.
-OTHERS, OTHERS_AT_MOST = "everything else", 0.15
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.adaptation", description=__doc__)
+    parser.add_argument("--compile", action="store_true", help="compiled networks, too")
+    arguments = parser.parse_args()
     print(machine(), flush=True)
     arrays = pictures()
     with tempfile.TemporaryDirectory() as name:
@@ -65,7 +59,7 @@ def main() -> None:
         plain.write_digits(folder / "target", arrays[2], np.zeros(len(arrays[2]), np.int64))
         peaks = {"fp32": peak_flops(torch.float32), "bf16": peak_flops(torch.bfloat16)}
         for method in METHODS:
-            report(method, folder, arrays, peaks)
+            report(method, folder, arrays, peaks, compiled=arguments.compile)
         labels_alone(peaks)
 
 
@@ -81,7 +75,7 @@ def pictures() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return source, generator.integers(0, 10, IMAGES), target
 
 
-def report(method: str, folder: Path, arrays: tuple, peaks: dict[str, float]) -> None:
+def report(method: str, folder: Path, arrays: tuple, peaks: dict[str, float], *, compiled: bool) -> None:
     """Print how many times faster each precision is, images a second, share of the peak, and where the time goes."""
     workers = best_workers(method, folder)
     arguments = {
@@ -90,20 +84,22 @@ def report(method: str, folder: Path, arrays: tuple, peaks: dict[str, float]) ->
         "fp32": (our_steps, method, arrays, "fp32"),
         "bf16": (our_steps, method, arrays, "bf16"),
     }
+    if compiled:
+        arguments["bf16 compiled"] = (our_steps, method, arrays, "bf16", True)
     with processes(arguments) as forms:
         seconds = interleaved(forms, rounds=ROUNDS, repeats=STEPS, unmeasured=FETCHED_AHEAD)
     label, size = method.upper(), params.read("adaptation.common")[0].batch_size
     print(f"\n{label}, {size} + {size} images a step; the plain form's loaders have {workers} workers each")
-    for precision in ("fp32", "bf16"):
-        print(ratio_line(f"{label} step in {precision}", seconds["plain"], seconds[precision]))
-        print(ratio_line(f"  beside the plain form without its loader ({precision})", seconds["no loader"], seconds[precision]))
+    for form in list(arguments)[2:]:
+        print(ratio_line(f"{label} step in {form}", seconds["plain"], seconds[form]))
+        print(ratio_line(f"  beside the plain form without its loader ({form})", seconds["no loader"], seconds[form]))
     step = our_steps(method, arrays, "fp32")
     flops = flops_of(step)
     for precision in ("fp32", "bf16"):
         typical = median(seconds[precision])
         print(f"  {precision}: {2 * size / typical:.0f} images/s; {peak_line('share', flops, typical, peaks[precision])}")
         if flops / typical < PARTS_BELOW * peaks[precision]:
-            print(f"    {by_part(our_steps(method, arrays, precision))}", flush=True)
+            print(f"    {by_part(our_steps(method, arrays, precision), STEPS)}", flush=True)
 
 
 def labels_alone(peaks: dict[str, float]) -> None:
@@ -118,7 +114,7 @@ def labels_alone(peaks: dict[str, float]) -> None:
             typical = median(seconds)
             print(peak_line(f"{one.name} in {precision}: {one.images / typical:.0f} images/s", flops, typical, peak), flush=True)
             if flops / typical < PARTS_BELOW * peak:
-                print(f"    {by_part(step)}", flush=True)
+                print(f"    {by_part(step, STEPS)}", flush=True)
 
 
 def best_workers(method: str, folder: Path) -> int:
@@ -151,14 +147,14 @@ def plain_steps(method: str, folder: Path, workers: int | None) -> Callable[[], 
     return step
 
 
-def our_steps(method: str, arrays: tuple, precision: str) -> Callable[[], Any]:
+def our_steps(method: str, arrays: tuple, precision: str, compiled: bool = False) -> Callable[[], Any]:
     """The pipeline's next step, as its training loop calls it, without augmentation."""
     [training, common, settings] = params.read("training", "adaptation.common", f"adaptation.{method}")
     place = parallel.start(training)
     seed_step(0, "init")
     model = device.place(named(method)(), place)
     batches = make_batches(*arrays, common.batch_size, "none", 0, place, training)
-    model.start(batches, common.model_copy(update={"precision": precision}), settings, compiled=training.compile)
+    model.start(batches, common.model_copy(update={"precision": precision}), settings, compiled=compiled)
     return endlessly(model, FIRST)
 
 
@@ -172,29 +168,6 @@ def endlessly(model: Trainable, first: int) -> Callable[[], None]:
         model.update(number)
 
     return step
-
-
-def by_part(step: Callable[[], Any]) -> str:
-    """The share of each part of a step's time on the processor, the largest first; of much else, its largest operations."""
-    taken = operations(step, STEPS)
-    whole, others = sum(taken.values()), {name: time for name, time in taken.items() if part_of(name) == OTHERS}
-    times = dict.fromkeys([*PARTS, OTHERS], 0.0)
-    for name, time in taken.items():
-        times[part_of(name)] += time
-    shares = listed(dict(sorted(times.items(), key=lambda one: -one[1])), whole)
-    if times[OTHERS] <= OTHERS_AT_MOST * whole:
-        return shares
-    return f"{shares}; of everything else most are {listed(dict(list(others.items())[:3]), whole)}"
-
-
-def part_of(name: str) -> str:
-    """The part of PARTS to which an operation belongs."""
-    return next((part for part, words in PARTS.items() if any(word in name for word in words)), OTHERS)
-
-
-def listed(times: dict[str, float], whole: float) -> str:
-    """Names with their shares of the whole time."""
-    return ", ".join(f"{name.removeprefix('aten::')} {100 * time / whole:.0f} %" for name, time in times.items())
 
 
 if __name__ == "__main__":

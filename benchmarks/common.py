@@ -21,12 +21,23 @@ from torch.utils.flop_counter import flop_registry
 
 from stages.runtime import device
 
-# Side of the matrices whose product shows the peak: large enough to keep every core or the whole GPU busy.
-SIDE_CPU, SIDE_GPU = 2048, 8192
+# Sides of the matrices whose products show the peak: large enough to keep every core or the whole GPU busy.
+SIDES_CPU, SIDES_GPU = (1024, 2048, 4096), (4096, 8192)
 # Share of the peak under which a benchmark shows where a step's time goes.
 PARTS_BELOW = 0.5
 # More than the profiler keeps of any step here, and what it makes the steps take besides.
 PROFILED_BYTES = 1 << 30
+PARTS = {
+    "convolutions": ("conv", "Conv", "_ByInput", "_ByWeight"),
+    "batch norm and pooling": ("batch_norm", "max_pool", "PoolNormalise", "fill_"),
+    "matrix products": ("addmm", "aten::mm", "aten::bmm"),
+    "warps": ("grid_sample", "affine_grid"),
+    "Adam": ("adam", "Adam", "Optimizer"),
+    "copies between types and layouts": ("copy_", "cat"),
+    "random numbers": ("rand", "uniform_", "bernoulli"),
+}
+# Operations of no part, and the share of a step's time from which on the largest of them are named.
+OTHERS, OTHERS_AT_MOST = "everything else", 0.15
 BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx_ne_convert", "bf16")
 
 
@@ -91,11 +102,14 @@ def ratio_line(name: str, slow: list[float], fast: list[float]) -> str:
 
 
 def peak_flops(dtype: torch.dtype, device: torch.device | str = "cpu") -> float:
-    """Floating-point operations a second of a large square matrix product in `dtype`, the best of five, measured now."""
-    side = SIDE_CPU if torch.device(device).type == "cpu" else SIDE_GPU
-    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    _seconds(lambda: left @ right, 1)
-    return 2 * side**3 / min(_seconds(lambda: left @ right, 1) for _ in range(5))
+    """Floating-point operations a second of large square matrix products in `dtype`, the best of five of each side, now."""
+
+    def best(side: int) -> float:
+        left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        _seconds(lambda: left @ right, 1)
+        return 2 * side**3 / min(_seconds(lambda: left @ right, 1) for _ in range(5))
+
+    return max(best(side) for side in (SIDES_CPU if torch.device(device).type == "cpu" else SIDES_GPU))
 
 
 def flops_of(function: Callable[[], object]) -> float:
@@ -125,6 +139,29 @@ def operations(step: Callable[[], object], count: int) -> dict[str, float]:
     np.ones(PROFILED_BYTES, np.uint8)
     taken = min((_profiled(step, count) for _ in range(3)), key=lambda one: sum(one.values()))
     return dict(sorted(taken.items(), key=lambda one: -one[1]))
+
+
+def by_part(step: Callable[[], object], count: int) -> str:
+    """The share of each part of so many steps' time on the processor, the largest first; of much else, its largest operations."""
+    taken = operations(step, count)
+    whole, others = sum(taken.values()), {name: spent for name, spent in taken.items() if part_of(name) == OTHERS}
+    times = dict.fromkeys([*PARTS, OTHERS], 0.0)
+    for name, spent in taken.items():
+        times[part_of(name)] += spent
+    shares = listed(dict(sorted(times.items(), key=lambda one: -one[1])), whole)
+    if times[OTHERS] <= OTHERS_AT_MOST * whole:
+        return shares
+    return f"{shares}; of everything else most are {listed(dict(list(others.items())[:3]), whole)}"
+
+
+def part_of(name: str) -> str:
+    """The part of PARTS to which an operation belongs."""
+    return next((part for part, words in PARTS.items() if any(word in name for word in words)), OTHERS)
+
+
+def listed(times: dict[str, float], whole: float) -> str:
+    """Names with their shares of the whole time."""
+    return ", ".join(f"{name.removeprefix('aten::')} {100 * spent / whole:.0f} %" for name, spent in times.items())
 
 
 def _profiled(step: Callable[[], object], count: int) -> dict[str, float]:

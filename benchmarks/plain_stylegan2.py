@@ -271,9 +271,7 @@ class Discriminator(nn.Module):
 
 def with_deviation(group: Tensor) -> Tensor:
     """A group's maps with one more channel: their standard deviation over the group, averaged over all else."""
-    mean = sum(group) / len(group)
-    variance = sum((image - mean) ** 2 for image in group) / len(group)
-    deviation = torch.sqrt(variance + 1e-8).mean()
+    deviation = torch.sqrt(group.var(dim=0, correction=0) + 1e-8).mean()
     return torch.cat([group, deviation * torch.ones_like(group[:, :1])], dim=1)
 
 

@@ -17,8 +17,18 @@ from statistics import median
 import torch
 
 from benchmarks import plain_stylegan2 as plain
-from benchmarks.acgan import parts
-from benchmarks.common import PARTS_BELOW, duration, flops_of, interleaved, machine, peak_flops, peak_line, processes, ratio_line
+from benchmarks.common import (
+    PARTS_BELOW,
+    by_part,
+    duration,
+    flops_of,
+    interleaved,
+    machine,
+    peak_flops,
+    peak_line,
+    processes,
+    ratio_line,
+)
 from benchmarks.paper_trainers import PAPER, digits
 from benchmarks.plain_stylegan2 import Part
 from stages.generation.ada import transformed
@@ -72,7 +82,7 @@ def compare(preset: str, side: int, rounds: int, repeats: int, peaks: dict[str, 
         if flops / taken < PARTS_BELOW * peaks[precision]:
             calls = our_kinds(our_training(chosen, side, precision, split))
             for kind in ("discriminator", "penalised", "generator"):
-                print(f"    {kind}: {parts(calls[kind])}", flush=True)
+                print(f"    {kind}: {by_part(calls[kind], 5)}", flush=True)
 
 
 def our_forms(settings: schema.StyleGAN2Train) -> dict[str, tuple[str, int]]:
@@ -184,8 +194,8 @@ def plain_kinds(model: Training, network: schema.StyleGAN2Network, side: int) ->
 
 
 def discriminator_part(model: Training, step: int, part: int) -> Part:
-    """What a part of the discriminator's step draws, from the same random numbers as `model`."""
-    real = model._real(step, part)
+    """What a part of the discriminator's step draws, from the same random numbers as `model`; images in NCHW."""
+    real = model._real(step, part).contiguous()
     return Part(real, *model._mixture(), model._noise(), real)
 
 

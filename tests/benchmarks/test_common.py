@@ -52,7 +52,7 @@ def test_a_share_of_the_peak_is_in_percent():
 
 
 def test_the_peak_is_of_a_plausible_size(monkeypatch):
-    monkeypatch.setattr(common, "SIDE_CPU", 256)
+    monkeypatch.setattr(common, "SIDES_CPU", (256,))
     assert 1e8 < common.peak_flops(torch.float32) < 1e15
 
 

@@ -1,8 +1,8 @@
-"""Where a step's time goes, as the benchmark of adaptation says it."""
+"""Where a step's time goes, as the benchmarks say it."""
 
 import pytest
 
-from benchmarks import adaptation
+from benchmarks import common
 
 NAMED = {"aten::mkldnn_convolution": 50.0, "fused_adam_": 20.0, "aten::max_pool2d": 15.0}
 
@@ -13,8 +13,8 @@ def by_part(monkeypatch):
 
     def said(**others):
         taken = NAMED | {f"aten::{name}": time for name, time in others.items()}
-        monkeypatch.setattr(adaptation, "operations", lambda step, count: dict(sorted(taken.items(), key=lambda one: -one[1])))
-        return adaptation.by_part(lambda: None)
+        monkeypatch.setattr(common, "operations", lambda step, count: dict(sorted(taken.items(), key=lambda one: -one[1])))
+        return common.by_part(lambda: None, 1)
 
     return said
 
@@ -23,7 +23,7 @@ def test_the_largest_part_comes_first(by_part):
     parts = by_part(mul=10.0, addmm=5.0).split(", ")
     assert parts[:5] == [
         *("convolutions 50 %", "Adam 20 %", "batch norm and pooling 15 %"),
-        *("everything else 10 %", "linear layers 5 %"),
+        *("everything else 10 %", "matrix products 5 %"),
     ]
 
 
