@@ -140,7 +140,7 @@ class ACGAN(Trainable):
     def _logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The discriminator's logits for images in [-1, 1], real or generated, which it sees augmented, each time anew."""
         operations = self.settings.augment
-        # Augmentation is made for [0, 1], where it brings in black. There and back is rounded: not without need.
+        # Augmentation is made for [0, 1]. There and back is rounded: not without need.
         return self.discriminator(augment((images + 1) / 2, operations) * 2 - 1 if operations else images)
 
     def _loss(self, logits: tuple[Tensor, Tensor], real: bool, labels: Tensor, class_weight: float = 1.0) -> Tensor:
