@@ -34,7 +34,7 @@ BOTH = {
 }
 INGREDIENTS = {
     "best": BOTH | {"stylegan2.train.path_length_scaled"},
-    "best_packaged": BOTH | {"acgan.train.generator_class_weight", "acgan.train.augment"},
+    "best_packaged": BOTH | {"acgan.train.generator_class_weight"},
 }
 
 
