@@ -6,12 +6,13 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -39,6 +40,8 @@ PARTS = {
 # Operations of no part, and the share of a step's time from which on the largest of them are named.
 OTHERS, OTHERS_AT_MOST = "everything else", 0.15
 BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx_ne_convert", "bf16")
+
+Answer = TypeVar("Answer")
 
 
 def interleaved(
@@ -83,6 +86,12 @@ def processes(arguments: dict[str, tuple]) -> Iterator[dict[str, Callable[..., N
             end.close()
         for process in running:
             process.join()
+
+
+def elsewhere(function: Callable[..., Answer], *given: Any) -> Answer:
+    """What a function returns in a process of its own, with which all its memory goes."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *given).result()
 
 
 def _ask(name: str, end: Connection, *given: Any) -> None:

@@ -21,6 +21,7 @@ from benchmarks.common import (
     PARTS_BELOW,
     by_part,
     duration,
+    elsewhere,
     flops_of,
     interleaved,
     machine,
@@ -61,9 +62,7 @@ def compare(preset: str, side: int, rounds: int, repeats: int, peaks: dict[str, 
     print(f"\nStyleGAN2 at {side}x{side}, the {preset} preset's network, batch {size}")
     for name, taken in interleaved(augmentations(size, side), rounds=rounds, repeats=5).items():
         print(f"  {name} of a batch and its gradient, part of no step below: {duration(median(taken))}")
-    whole = our_kinds(our_training(chosen, side, "fp32", 1))
-    flops = sum(share * flops_of(whole[kind]) for kind, share in shares.items())
-    del whole
+    flops = elsewhere(flops_of_step, chosen, side)
     slow = plain_forms(chosen.stylegan2.train)
     for form, (precision, split) in our_forms(chosen.stylegan2.train).items():
         [plain] = [name for name, parts_of_it in slow.items() if (parts_of_it == 1) == (split == 1)]
@@ -80,9 +79,20 @@ def compare(preset: str, side: int, rounds: int, repeats: int, peaks: dict[str, 
         taken = median(steps[form])
         print(f"  {size / taken:.1f} images/s; {peak_line(f'step in {form}', flops, taken, peaks[precision])}", flush=True)
         if flops / taken < PARTS_BELOW * peaks[precision]:
-            calls = our_kinds(our_training(chosen, side, precision, split))
-            for kind in ("discriminator", "penalised", "generator"):
-                print(f"    {kind}: {by_part(calls[kind], 5)}", flush=True)
+            for kind, where in elsewhere(where_time_goes, chosen, side, precision, split).items():
+                print(f"    {kind}: {where}", flush=True)
+
+
+def flops_of_step(chosen: schema.Params, side: int) -> float:
+    """Floating-point operations of our step, over all kinds as often as they come."""
+    kinds = our_kinds(our_training(chosen, side, "fp32", 1))
+    return sum(share * flops_of(kinds[kind]) for kind, share in shares_of_kinds(chosen.stylegan2.train).items())
+
+
+def where_time_goes(chosen: schema.Params, side: int, precision: str, split: int) -> dict[str, str]:
+    """The parts of our time by kind of step, without the rare path length."""
+    kinds = our_kinds(our_training(chosen, side, precision, split))
+    return {kind: by_part(kinds[kind], 5) for kind in ("discriminator", "penalised", "generator")}
 
 
 def our_forms(settings: schema.StyleGAN2Train) -> dict[str, tuple[str, int]]:
