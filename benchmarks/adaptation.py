@@ -49,8 +49,13 @@ FIRST = 1000
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.adaptation", description=__doc__)
+    parser.add_argument(
+        "methods", nargs="*", metavar="METHOD", help=f"of {', '.join(METHODS)}: these alone; by default all, and labels alone"
+    )
     parser.add_argument("--compile", action="store_true", help="compiled networks, too")
     arguments = parser.parse_args()
+    if unknown := set(arguments.methods) - set(METHODS):
+        parser.error(f"there is no method {', '.join(sorted(unknown))}")
     print(machine(), flush=True)
     arrays = pictures()
     with tempfile.TemporaryDirectory() as name:
@@ -58,9 +63,10 @@ def main() -> None:
         plain.write_digits(folder / "source", *arrays[:2])
         plain.write_digits(folder / "target", arrays[2], np.zeros(len(arrays[2]), np.int64))
         peaks = {"fp32": peak_flops(torch.float32), "bf16": peak_flops(torch.bfloat16)}
-        for method in METHODS:
+        for method in arguments.methods or METHODS:
             report(method, folder, arrays, peaks, compiled=arguments.compile)
-        labels_alone(peaks)
+        if not arguments.methods:
+            labels_alone(peaks)
 
 
 def pictures() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
