@@ -89,6 +89,10 @@ def ending():
     return lambda: os._exit(9)
 
 
+def test_what_runs_elsewhere_answers_from_a_process_of_its_own():
+    assert common.elsewhere(os.getpid) != os.getpid()
+
+
 def test_a_form_whose_process_ends_is_named():
     with common.processes({"plain": (ending,)}) as forms, pytest.raises(RuntimeError, match="the process of 'plain' has ended"):
         forms["plain"]()

@@ -39,7 +39,8 @@ def no_processes(arguments):
 
 def test_each_form_has_a_ratio_and_a_share_of_the_peak(monkeypatch, capsys):
     monkeypatch.setattr(stylegan2, "processes", no_processes)
-    monkeypatch.setattr(stylegan2, "parts", lambda step: "profiled")
+    monkeypatch.setattr(stylegan2, "elsewhere", lambda function, *given: function(*given))
+    monkeypatch.setattr(stylegan2, "by_part", lambda step, count: "profiled")
     made, training = [], stylegan2.our_training
     monkeypatch.setattr(stylegan2, "our_training", lambda *arguments: made.append(arguments[2:]) or training(*arguments))
     stylegan2.compare("smoke", 16, 1, 1, {"fp32": 1.0, "bf16": 1e15})

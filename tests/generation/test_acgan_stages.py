@@ -110,10 +110,10 @@ def test_the_discriminator_sees_generated_and_real_images_augmented_each_time_an
     stored = enlarge(torch.from_numpy(digits()[0])[model.feed.at(1)[1]])
     holes = []
     for before, after in zip((made[0], stored, made[0]), seen, strict=True):
-        black = (after == -1).all(dim=1, keepdim=True)
-        torch.testing.assert_close(after, before.masked_fill(black, -1), rtol=0, atol=1e-6)
-        assert black.any(dim=(1, 2, 3)).all()
-        holes.append(black)
+        grey = (after == 0).all(dim=1, keepdim=True)
+        torch.testing.assert_close(after, before.masked_fill(grey, 0), rtol=0, atol=1e-6)
+        assert grey.any(dim=(1, 2, 3)).all()
+        holes.append(grey)
     assert not torch.equal(holes[0], holes[2])
 
 
