@@ -51,7 +51,7 @@ class Reading:
     @property
     def percent(self) -> bool:
         """Whether the figure is a share of 1 that people read in percent."""
-        return self.figure.endswith(("accuracy", "recall"))
+        return self.figure.endswith(("accuracy", "recall", "recall_train"))
 
     @property
     def value(self) -> str:
