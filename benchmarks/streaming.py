@@ -59,15 +59,18 @@ def main() -> None:
         print(f"{options.images:,} images of 32x32x3, {size / 1e9:.2f} GB; the judge's step on {settings().batch_size} of them")
         fits = "fits the page cache: no disk is measured" if size < spare else "does not fit the page cache"
         print(f"    {spare / 1e9:.1f} GB of memory to spare: the file {fits}")
+        verdicts = {}
         for form in FORMS:
             (_, few), (before, many) = measured(form, part), measured(form, whole)
             growth = many - few
-            verdict = "flat" if growth < FLAT * (size - part.stat().st_size) else "grows"
+            verdicts[form] = "flat" if growth < FLAT * (size - part.stat().st_size) else "grows"
             print(
                 f"    {form}: {few / 1e9:.2f} GB of its own memory at most on a quarter of them, {many / 1e9:.2f} GB on all "
-                f"({before / 1e9:.2f} GB before its steps): {verdict}"
+                f"({before / 1e9:.2f} GB before its steps): {verdicts[form]}"
             )
         compare(whole)
+    if verdicts["streamed"] == "grows":
+        sys.exit("error: memory grows with the images that are streamed")
 
 
 def spare_memory() -> int:

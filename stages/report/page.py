@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from stages.report import brief, charts, comparison, embedding, gallery, reference, verdicts
+from stages.report import brief, charts, comparison, embedding, gallery, readings, reference, verdicts
 from stages.report.datasets import described
 from stages.report.render import write
 from stages.report.results import Results, Study
@@ -60,6 +60,7 @@ def shown(study: Study, results: Results, summary: dict[str, Any]) -> dict[str, 
         "networks": results.networks,
         "claims": verdicts.by_claim(verdicts.read()),
         "gains": verdicts.gains,
+        "tried": readings.read(),
         "datasets": described(study),
         "parts": read_timings(study),
         "provenance": provenance(),

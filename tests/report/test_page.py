@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.report import page, render, verdicts
+from stages.report import page, readings, render, verdicts
 from stages.report.results import Study
 from stages.report.timings import part_of, stage_names
 from stages.runtime import params
@@ -122,6 +122,21 @@ def test_the_ablation_s_verdicts_stand_on_the_page_and_in_the_summary(study):
     assert hostile in text and reader.tags.count("script") == made_without_ablation().tags.count("script")
     summary = Path("plots/summary.md").read_text(encoding="utf-8")
     assert summary.count("Mixing styles helps") == 1 and r"\<script\>" in summary and "81.25 ± 1.50 (n = 3)" in summary
+
+
+def test_figures_read_beside_the_claims_stand_on_the_page_as_text(study):
+    verdicts.write(ablation())
+    lines = (
+        "best,<b>,a-b-dann-0,200,accuracy,0.75,",
+        "best,<b>,a-b-dann-0,200,regret.last,0.125,",
+        "laptop,,acgan-0,9,fd,80.5,a=[]",
+    )
+    readings.PATH.write_text("\n".join([",".join(readings.COLUMNS), *lines, ""]))
+    reader = made()
+    text = " ".join(reader.text.split()).split("Read beside the claims")[1]
+    assert "best at <b> run step accuracy regret, last a-b-dann-0 200 75.00 12.50 " in text
+    assert "laptop with a=[] run step fd acgan-0 9 80.50 " in text
+    assert "b" not in reader.tags
 
 
 def test_every_rule_s_regret_stands_on_the_page_where_one_is_known(study):

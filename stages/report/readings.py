@@ -1,0 +1,53 @@
+"""metrics/readings.csv: test figures that were read of settings beside the claims', so that none is read in silence."""
+
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from stages.runtime.errors import UserError
+
+PATH = Path("metrics/readings.csv")
+COLUMNS = ["preset", "commit", "run", "step", "figure", "value", "changes"]
+# Shares of 1, which people read in percent.
+SHARES = ("accuracy", "recall", "recall_train", "precision")
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A preset with its changes at a commit ("" where that is not known), and what was read of it: the names of the figures, and
+    of each run at a step the values by these names."""
+
+    preset: str
+    commit: str
+    changes: str
+    figures: list[str]
+    rows: list[tuple[str, str, dict[str, str]]]
+
+
+def read(path: str | Path = PATH) -> list[Tried]:
+    """What was tried in the file's order, nothing where there is no file; UserError where it is another table."""
+    if not Path(path).is_file():
+        return []
+    try:
+        with Path(path).open(encoding="utf-8", newline="") as file:
+            head, *lines = csv.reader(file)
+        if head != COLUMNS:
+            raise ValueError(f"columns {', '.join(head)}")
+        return list(_tried(dict(zip(COLUMNS, line, strict=True)) for line in lines))
+    except ValueError as error:
+        raise UserError(f"{path} is no table of readings ({error}): `git checkout {path}` brings it back") from None
+
+
+def _tried(lines: Iterable[dict[str, str]]) -> Iterator[Tried]:
+    for key, group in groupby(lines, lambda line: (line["preset"], line["commit"], line["changes"])):
+        rows = []
+        for (run, step), of_step in groupby(group, lambda line: (line["run"], line["step"])):
+            rows.append((run, step, {line["figure"]: _said(line["figure"], float(line["value"])) for line in of_step}))
+        yield Tried(*key, list(dict.fromkeys(figure for *_, values in rows for figure in values)), rows)
+
+
+def _said(figure: str, value: float) -> str:
+    share = figure.startswith("regret.") or figure.endswith(SHARES)
+    return f"{100 * value:.2f}" if share else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.4f}"
