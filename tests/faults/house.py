@@ -37,7 +37,7 @@ FEW_STEPS = {
     "adaptation.target_only": {"steps": 8},
     "adaptation.dann": {"steps": 8, "lambda_steps": 8},
     "adaptation.dsn": {"steps": 6, "lambda_steps": 6, "similarity_start": 2},
-    "adaptation.mean_teacher": {"steps": 6, "width": 4, "separate_batch_norm": False, "standardise": False},
+    "adaptation.mean_teacher": {"steps": 6, "width": 4},
 }
 FEW_IMAGES = {
     "stylegan2.sample": {"mean_style": "tracked", "report": {"count": 8, "psi": 0.75}, "clean": {"count": 8, "psi": 1.0}},

@@ -114,7 +114,7 @@ def test_every_ingredient_has_a_claim_with_and_without_it(monkeypatch):
     monkeypatch.chdir(ROOT)
     # Claims about methods read several in one run.
     no_ingredients = {"adaptation.methods", "adaptation.common.selection", "adaptation.images.oracle_dev"}
-    fields = schema.MeanTeacher.model_fields.keys() - {"steps", "consistency_weight"}
+    fields = schema.MeanTeacher.model_fields.keys() - {"steps"}
     keys = (beyond_the_study().keys() | {f"adaptation.mean_teacher.{name}" for name in fields}) - no_ingredients
     tested = set()
     for claim in (claim for claim in claims.read() if claim.name != "everything"):
