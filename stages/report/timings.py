@@ -51,13 +51,6 @@ def read_timings(study: Study, folder: str | Path | None = None) -> list[Part]:
 def stage_names(study: Study) -> list[str]:
     """The names that the stages of this study give their timings, in the order of the graph."""
     methods, pairs, datasets = study.all_methods, study.pairs, sorted(study.datasets.model_fields_set)
-    runs = [f"{pair}-{method}-{seed}" for pair in pairs for method in methods for seed in study.seeds]
-    runs = [
-        *(f"stylegan2-{seed}" for seed in study.stylegan2_seeds),
-        *(f"acgan-{seed}" for seed in study.acgan_seeds),
-        "judge",
-        *runs,
-    ]
     return [
         *(f"data.fetch-{name}" for name in (*datasets, *study.extractors)),
         *(f"data.prepare-{name}" for name in datasets),
@@ -86,7 +79,7 @@ def stage_names(study: Study) -> list[str]:
         ),
         *(f"adaptation.embed-{pair}-{method}" for pair in pairs for method in study.methods),
         *(f"{room}.describe" for room in ("generation", "adaptation", "evaluation")),
-        *(f"report.card-{run}" for run in runs),
+        "report.cards",
         "report.summarize",
     ]
 

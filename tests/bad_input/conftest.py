@@ -75,8 +75,6 @@ STAGES = {
     ),
     "sample new faces": Stage("generation.sample", ("stylegan2-0",), weights=(FACES,)),
     "sample new digits": Stage("generation.sample", ("acgan-0",), weights=(ACGAN,)),
-    # It takes the numbers of parameters from the weights, whatever they are.
-    "card judge": Stage("report.card", ("judge",), figures={"results/judge/evaluation.json": "test_accuracy"}),
 }
 # In which order they make what the later ones read.
 ORDER = ["pair", "train_stylegan2", "sample_stylegan2", "statistics", "train_judge", "train_acgan", "sample_acgan", "adapt dann"]

@@ -32,7 +32,6 @@ pytestmark = pytest.mark.slow
         ("evaluation.evaluate_stylegan2", (0, "inceptoin"), "inceptoin"),
         ("generation.sample", ("acgan-O",), "did you mean 'acgan-0'?"),
         ("adaptation.predict", (f"{PAIR}-dan-0", "."), f"did you mean '{PAIR}-dann-0'?"),
-        ("report.card", ("juge",), "'juge' is no run"),
     ],
 )
 def test_an_unknown_word_is_answered_with_the_nearest(project, module, words, hint):

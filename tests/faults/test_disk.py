@@ -78,8 +78,7 @@ def test_a_full_file_system_keeps_the_state_and_the_next_run_goes_on(house, tmp_
     (stage,) = [stage for stage in house.stages if stage.kind == "train_acgan"]
     models = house.folder / "models/acgan-0"
     house.remove_outs(stage)
-    # The model's card, which the small file system hides.
-    shutil.copytree(models, tmp_path / "others")
+    models.mkdir(exist_ok=True)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", models], capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"mounting a small file system is not allowed here: {mounted.stderr.strip()}")
@@ -90,7 +89,6 @@ def test_a_full_file_system_keeps_the_state_and_the_next_run_goes_on(house, tmp_
         assert line.startswith("error: models/acgan-0/weights.safetensors can't be written: no space left on device: free some")
         assert not list(models.iterdir())
         subprocess.run(["mount", "-o", "remount,size=64m", models], check=True)
-        shutil.copytree(tmp_path / "others", models, dirs_exist_ok=True)
         assert_sound(house, stage, "with more space", "goes on from step 3")
     finally:
         shutil.copytree(models, tmp_path / "made")

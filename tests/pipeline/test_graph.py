@@ -25,8 +25,8 @@ METHODS = "stages/adaptation/methods"
 # They refuse values and change none, so that a new key in them needn't rerun what never reads it.
 SCHEMA = {f"stages/runtime/{name}.py" for name in ("schema", "datasets", "values")}
 # What single files import besides their own room and runtime: predict reads a user's images as the import stage does.
-# The card of a model tells of its data sets in the catalogue's words.
-BESIDES = {"stages/adaptation/predict.py": {"data"}, "stages/report/card.py": {"data"}}
+# The cards of the models tell of its data sets in the catalogue's words.
+BESIDES = {"stages/adaptation/predict.py": {"data"}, "stages/report/cards.py": {"data"}}
 
 
 @cache

@@ -47,11 +47,12 @@ def test_every_picture_is_there_and_the_page_needs_no_network(clone):
 
 
 def test_each_model_has_a_card_whose_lines_load_it(clone):
-    folders = [path for path in (clone.folder / "models").iterdir() if path.is_dir()]
-    assert len(folders) == 8
-    for folder in folders:
-        [code] = re.findall(r"^```python\n(.*?)^```$", (folder / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-        assert f"models/{folder.name}/weights.safetensors" in code
+    runs = [path.name for path in (clone.folder / "models").iterdir() if path.is_dir()]
+    assert len(runs) == 8 == len(list((clone.folder / "report/cards").iterdir()))
+    for run in runs:
+        text = (clone.folder / f"report/cards/{run}.md").read_text()
+        [code] = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        assert f"models/{run}/weights.safetensors" in code
         clone.run("python", "-c", code)
 
 
@@ -78,7 +79,7 @@ def test_a_second_run_does_nothing(clone):
 def test_a_changed_param_reruns_only_what_it_touches(clone):
     clone.commit()
     clone.change("  batch_norm: eval\n", "  batch_norm: batch\n")
-    assert clone.repro() == {"sample_acgan@0", "evaluate_acgan@0", "card_acgan@0", "summarize", "page"}
+    assert clone.repro() == {"sample_acgan@0", "evaluate_acgan@0", "cards", "summarize", "page"}
     difference = clone.run("dvc", "params", "diff").stdout
     assert "acgan.sample.batch_norm" in difference and len(difference.strip().splitlines()) == 2
     assert "acgan.judge_accuracy.mean" in clone.run("dvc", "metrics", "diff", "--all").stdout

@@ -20,7 +20,7 @@ WITHOUT_TORCH = {
     "data.import_folder": set(),
     "data.pair": set(),
     "report.summarize": {"matplotlib", "pandas"},
-    "report.card": set(),
+    "report.cards": set(),
     "report.page": {"altair", "pandas", "vl_convert"},
     # What users type: torch comes when there is something to compute.
     "generation.sample": set(),

@@ -1,17 +1,16 @@
-"""Write the card of a trained model, models/RUN/README.md: what it is, learnt from and is good for, and how to load it.
+"""Write the card of each trained model, report/cards/RUN.md: what it is, learnt from and is good for, and how to load it.
 
-Reads models/RUN/weights.safetensors and the run's figures in results/RUN/; of params.yaml what it was trained with.
+Reads each run's models/RUN/weights.safetensors and figures in results/RUN/; of params.yaml what it was trained with.
 
-    python -m stages.report.card acgan-0
-    python -m stages.report.card syn-mnistm-dann-0
+    python -m stages.report.cards
 """
 
 import math
-import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import safetensors
 import yaml
@@ -24,6 +23,13 @@ from stages.runtime.files import read_json, reason, replacing, sha256
 from stages.runtime.schema import Datasets
 from stages.runtime.stage import run as run_stage
 
+FOLDER = Path("report/cards")
+KEYS = (
+    *("data.datasets", "training", "stylegan2.dataset", "stylegan2.network", "stylegan2.train", "stylegan2.seeds"),
+    *("acgan.dataset", "acgan.train", "acgan.seeds", "judge", "adaptation", "evaluation.extractors"),
+)
+# Trained on labelled target images: of no use in practice, but the bound.
+BOUND = "target_only"
 # Of what a module saves beside its parameters.
 BUFFERS = (
     "running_mean",
@@ -69,39 +75,32 @@ class Card(NamedTuple):
     limits: str
 
 
-def main(
-    run: Annotated[
-        str, "stylegan2-SEED, acgan-SEED, judge or PAIR-METHOD-SEED", "adaptation.pairs", "adaptation.methods", "adaptation.seeds"
-    ],
-) -> None:
-    keys, write = form(run)
-    chosen, training, *values = params.read("data.datasets", "training", *keys)
-    path = Path("models") / run / "weights.safetensors"
-    card = write(run, path, *values)
-    with replacing(path.with_name("README.md")) as temporary:
-        temporary.write_text(text(run, path, card, chosen, training.model_dump()), encoding="utf-8")
+def main() -> None:
+    values = dict(zip(KEYS, params.read(*KEYS), strict=True))
+    for run, card in cards(values):
+        with replacing(FOLDER / f"{run}.md") as temporary:
+            temporary.write_text(text(run, card, values["data.datasets"], values["training"].model_dump()), encoding="utf-8")
 
 
-def form(run: str) -> tuple[tuple[str, ...], Callable[..., Card]]:
-    """The params that decided over a run, and the function that makes its card of their values; UserError for no run's name."""
-    if re.fullmatch("stylegan2-[0-9]+", run):
-        return ("stylegan2.dataset", "stylegan2.network", "stylegan2.train", "evaluation.extractors"), faces
-    if re.fullmatch("acgan-[0-9]+", run):
-        return ("acgan.dataset", "acgan.train"), digits
-    if run == "judge":
-        return ("judge",), judge
-    found = re.fullmatch("([a-z0-9_]+-[a-z0-9_]+)-([a-z0-9_]+)-[0-9]+", run)
-    if not found:
-        raise UserError(f"{run!r} is no run: stylegan2-SEED, acgan-SEED, judge or PAIR-METHOD-SEED, such as syn-mnistm-dann-0")
-    pair, method = found.groups()
-    return (f"adaptation.pairs.{pair}", "adaptation.common", f"adaptation.{method}"), classifier
+def cards(values: dict[str, Any]) -> Iterator[tuple[str, Card]]:
+    """The runs that the params name, each with its card; `values` are the params by KEYS."""
+    network, extractor = values["stylegan2.network"], values["evaluation.extractors"][0]
+    for run in (f"stylegan2-{seed}" for seed in values["stylegan2.seeds"]):
+        yield run, faces(run, values["stylegan2.dataset"], network, values["stylegan2.train"], extractor)
+    for run in (f"acgan-{seed}" for seed in values["acgan.seeds"]):
+        yield run, digits(run, values["acgan.dataset"], values["acgan.train"])
+    yield "judge", judge("judge", values["judge"])
+    adaptation = values["adaptation"]
+    for pair, method, seed in product(adaptation.pairs, [*adaptation.methods, BOUND], adaptation.seeds):
+        run = f"{pair}-{method}-{seed}"
+        yield run, classifier(run, pair, method, adaptation)
 
 
-def faces(run: str, path: Path, dataset: str, network: Any, settings: Any, extractors: list[str]) -> Card:
+def faces(run: str, dataset: str, network: Any, settings: Any, extractor: str) -> Card:
     """The card of a StyleGAN2."""
-    size, form = image_side(path), network.model_dump(exclude={"minibatch_stddev"})
-    found = Figures(f"results/{run}/evaluation-{extractors[0]}.json", "protocols", "clean")
-    names = {name: measure_name(name, extractors[0]) for name in ("fid", "fd", "is", "is_torchvision", "cs")}
+    size, form = image_side(run), network.model_dump(exclude={"minibatch_stddev"})
+    found = Figures(f"results/{run}/evaluation-{extractor}.json", "protocols", "clean")
+    names = {name: measure_name(name, extractor) for name in ("fid", "fd", "is", "is_torchvision", "cs")}
     whose = " It has seen 40 people, and its faces are mixtures of theirs." if dataset == "orl" else ""
     return Card(
         what=f"A StyleGAN2 (Karras et al. 2020) with linear attention that makes faces of {size}x{size} pixels.",
@@ -114,7 +113,7 @@ def faces(run: str, path: Path, dataset: str, network: Any, settings: Any, extra
         load=loading(
             "stages.generation.stylegan2",
             "StyleGAN2",
-            path,
+            run,
             arguments=", ".join([str(size), *(f"{name}={value!r}" for name, value in form.items())]),
             average=True,
             use=f"images = network(torch.randn(8, {network.latent_dim}), torch.rand(8, {size}, {size})).clamp(0, 1)",
@@ -131,7 +130,7 @@ def faces(run: str, path: Path, dataset: str, network: Any, settings: Any, extra
     )
 
 
-def digits(run: str, path: Path, dataset: str, settings: Any) -> Card:
+def digits(run: str, dataset: str, settings: Any) -> Card:
     """The card of an ACGAN."""
     results = f"results/{run}/evaluation.json"
     found, diversity = Figures(results), Figures(results, "diversity")
@@ -145,7 +144,7 @@ def digits(run: str, path: Path, dataset: str, settings: Any) -> Card:
         load=loading(
             "stages.generation.acgan",
             "Generator",
-            path,
+            run,
             arguments=f"batch_norm_eps={settings.batch_norm_eps!r}",
             average=True,
             use="images = network(torch.randn(10, 100), torch.arange(10))",
@@ -164,7 +163,7 @@ def digits(run: str, path: Path, dataset: str, settings: Any) -> Card:
     )
 
 
-def judge(run: str, path: Path, settings: Any) -> Card:
+def judge(run: str, settings: Any) -> Card:
     """The card of the judge."""
     return Card(
         what="The judge: a LeNet that reads digits, trained on real ones alone, to score generated ones.",
@@ -173,7 +172,7 @@ def judge(run: str, path: Path, settings: Any) -> Card:
             "input": "RGB images (n, 3, 28, 28) in [-1, 1]",
             "output": "digit logits (n, 10)",
         },
-        load=loading("stages.evaluation.judge", "Judge", path, use="logits = network(torch.zeros(1, 3, 28, 28))"),
+        load=loading("stages.evaluation.judge", "Judge", run, use="logits = network(torch.zeros(1, 3, 28, 28))"),
         datasets={"digits": settings.dataset},
         settings=settings.model_dump(),
         figures={"accuracy on real test digits": percent(Figures(f"results/{run}/evaluation.json")["test_accuracy"])},
@@ -181,13 +180,12 @@ def judge(run: str, path: Path, settings: Any) -> Card:
     )
 
 
-def classifier(run: str, path: Path, pair: Any, common: Any, settings: Any) -> Card:
-    """The card of a classifier that was trained on a pair of data sets."""
-    name, method, _ = run.rsplit("-", 2)
-    bound = method == "target_only"
+def classifier(run: str, name: str, method: str, adaptation: Any) -> Card:
+    """The card of a classifier that was trained by a method on the pair of this name."""
+    pair, bound = adaptation.pairs[name], method == BOUND
     found = Figures(f"results/{run}/evaluation.json")
     sides = {"target, with labels": pair.target} if bound else {"source, with labels": pair.source}
-    if method not in ("source_only", "target_only"):
+    if method not in ("source_only", BOUND):
         sides["target, without labels"] = pair.target
     augmented = {} if bound else {"source_augment": pair.source_augment}
     figures = {
@@ -205,19 +203,20 @@ def classifier(run: str, path: Path, pair: Any, common: Any, settings: Any) -> C
             "output": "digit logits (n, 10)",
         },
         load=loading(
-            f"stages.adaptation.methods.{method}", "Method", path, use="logits = network.predict(torch.zeros(1, 3, 28, 28))"
+            f"stages.adaptation.methods.{method}", "Method", run, use="logits = network.predict(torch.zeros(1, 3, 28, 28))"
         ),
         datasets=sides,
-        settings={"common": common.model_dump(), method: settings.model_dump(), **augmented},
+        settings={"common": adaptation.common.model_dump(), method: getattr(adaptation, method).model_dump(), **augmented},
         figures=figures,
         limits=DIGIT_LIMITS,
     )
 
 
-def text(run: str, path: Path, card: Card, chosen: Datasets, training: dict[str, Any]) -> str:
+def text(run: str, card: Card, chosen: Datasets, training: dict[str, Any]) -> str:
     """The card as Markdown."""
-    counts = ", ".join(f"{part} {count:,}" for part, count in parameters(path).items())
-    rows = {"file": f"{path.name}, SHA-256 {sha256(path)}", "parameters": counts, **card.rows}
+    counts = ", ".join(f"{part} {count:,}" for part, count in parameters(run).items())
+    path = weights_of(run)
+    rows = {"file": f"{path.as_posix()}, SHA-256 {sha256(path)}", "parameters": counts, **card.rows}
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     data = "\n\n".join(f"**{side}**: {described(name, chosen)}" for side, name in card.datasets.items())
     settings = yaml.safe_dump(card.settings | {"training": training}, sort_keys=False, default_flow_style=None)
@@ -261,14 +260,14 @@ Those of all runs are in metrics/summary.json.
 """
 
 
-def loading(module: str, name: str, path: Path, *, arguments: str = "", average: bool = False, use: str) -> str:
+def loading(module: str, name: str, run: str, *, arguments: str = "", average: bool = False, use: str) -> str:
     """Lines of Python that load the weights, or of several networks the moving average, and use the network."""
     kept = '{name[8:]: tensor for name, tensor in weights.items() if name.startswith("average.")}' if average else "weights"
     return f"""import torch
 from safetensors.torch import load_file
 from {module} import {name}
 
-weights = load_file("{path.as_posix()}")
+weights = load_file("{weights_of(run).as_posix()}")
 network = {name}({arguments}).eval()
 network.load_state_dict({kept})
 {use}"""
@@ -283,20 +282,24 @@ def described(name: str, chosen: Datasets) -> str:
     return "\n- ".join([f"{name} ({edition}), {entry.title}.\n", *(f"{word}: {said}" for word, said in words.items())])
 
 
-def parameters(path: Path) -> dict[str, int]:
+def parameters(run: str) -> dict[str, int]:
     """Numbers of parameters by part of the model, running statistics left out."""
     counts: Counter[str] = Counter()
-    for name, shape in shapes(path).items():
+    for name, shape in shapes(weights_of(run)).items():
         if not name.endswith(BUFFERS):
             counts[name.removeprefix("network.").partition(".")[0]] += math.prod(shape)
     return dict(sorted(counts.items()))
 
 
-def image_side(path: Path) -> int:
+def image_side(run: str) -> int:
     """Side of the images that a saved StyleGAN2 makes: 4 in its first block, doubled in each further one."""
     prefix = "average.generator.blocks."
-    blocks = {name.removeprefix(prefix).split(".")[0] for name in shapes(path) if name.startswith(prefix)}
+    blocks = {name.removeprefix(prefix).split(".")[0] for name in shapes(weights_of(run)) if name.startswith(prefix)}
     return 2 ** (len(blocks) + 1)
+
+
+def weights_of(run: str) -> Path:
+    return Path("models") / run / "weights.safetensors"
 
 
 def shapes(path: Path) -> dict[str, tuple[int, ...]]:
