@@ -65,11 +65,11 @@ def test_commands_name_what_there_is(page):
 
 @every_page
 def test_stages_take_the_words_that_are_shown_and_runs_are_trained_by_default(page):
-    models = {out.def_path for stage in graph("laptop").values() for out in stage.outs}
+    outputs = {out.def_path for stage in graph("laptop").values() for out in stage.outs}
     for module, words in re.findall(r"-m (stages\.[\w.]+)((?: [\w./-]+)+)", commands(page)):
         if "--list" not in words:
             given = parser_of(importlib.import_module(module).main).parse_args(words.split())
-            assert "run" not in given or f"models/{given.run}/README.md" in models
+            assert "run" not in given or f"models/{given.run}/weights.safetensors" in outputs
 
 
 def test_the_verdicts_are_those_of_the_table():
