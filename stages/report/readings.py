@@ -1,11 +1,11 @@
 """metrics/readings.csv: test figures that were read of settings beside the claims', so that none is read in silence."""
 
-import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from stages.report.verdicts import rows
 from stages.runtime.errors import UserError
 
 PATH = Path("metrics/readings.csv")
@@ -28,24 +28,18 @@ class Tried:
 
 def read(path: str | Path = PATH) -> list[Tried]:
     """What was tried in the file's order, nothing where there is no file; UserError where it is another table."""
-    if not Path(path).is_file():
-        return []
     try:
-        with Path(path).open(encoding="utf-8", newline="") as file:
-            head, *lines = csv.reader(file)
-        if head != COLUMNS:
-            raise ValueError(f"columns {', '.join(head)}")
-        return list(_tried(dict(zip(COLUMNS, line, strict=True)) for line in lines))
+        return list(_tried(rows(path, COLUMNS)))
     except ValueError as error:
         raise UserError(f"{path} is no table of readings ({error}): `git checkout {path}` brings it back") from None
 
 
 def _tried(lines: Iterable[dict[str, str]]) -> Iterator[Tried]:
     for key, group in groupby(lines, lambda line: (line["preset"], line["commit"], line["changes"])):
-        rows = []
+        found = []
         for (run, step), of_step in groupby(group, lambda line: (line["run"], line["step"])):
-            rows.append((run, step, {line["figure"]: _said(line["figure"], float(line["value"])) for line in of_step}))
-        yield Tried(*key, list(dict.fromkeys(figure for *_, values in rows for figure in values)), rows)
+            found.append((run, step, {line["figure"]: _said(line["figure"], float(line["value"])) for line in of_step}))
+        yield Tried(*key, list(dict.fromkeys(figure for *_, values in found for figure in values)), found)
 
 
 def _said(figure: str, value: float) -> str:

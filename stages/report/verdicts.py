@@ -117,16 +117,21 @@ def gains(claim: Sequence[Reading]) -> list[tuple[str, float, float]]:
 
 def read(path: str | Path = PATH) -> list[Reading]:
     """The table's lines, none where there is no table; UserError where it is not one that `write` has written."""
-    if not Path(path).is_file():
-        return []
     try:
-        with Path(path).open(encoding="utf-8", newline="") as file:
-            head, *lines = csv.reader(file)
-        if head != COLUMNS:
-            raise ValueError(f"columns {', '.join(head)}")
-        return [_reading(dict(zip(COLUMNS, line, strict=True))) for line in lines]
+        return [_reading(row) for row in rows(path, COLUMNS)]
     except ValueError as error:
         raise UserError(f"{path} is not what `make ablation` writes ({error}): `git checkout {path}` brings it back") from None
+
+
+def rows(path: str | Path, columns: list[str]) -> list[dict[str, str]]:
+    """The lines of a CSV table by column, none where there is no file; ValueError where it has other columns."""
+    if not Path(path).is_file():
+        return []
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        head, *lines = csv.reader(file)
+    if head != columns:
+        raise ValueError(f"columns {', '.join(head)}")
+    return [dict(zip(columns, line, strict=True)) for line in lines]
 
 
 def _reading(cells: dict[str, str]) -> Reading:
