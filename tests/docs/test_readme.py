@@ -5,6 +5,7 @@ import importlib
 import inspect
 import re
 import tomllib
+from collections import Counter
 from statistics import fmean, stdev
 
 import dvc.lock
@@ -73,15 +74,18 @@ def test_stages_take_the_words_that_are_shown_and_runs_are_trained_by_default(pa
 
 
 def test_the_verdicts_are_those_of_the_table():
-    section = PAGES["README.md"].split("### Which ingredient is worth what\n")[1].split("\n### ")[0]
+    section = PAGES["README.md"].split("<summary>All figures</summary>\n")[1].split("\n</details>")[0]
     said = comparison.ablation(verdicts.finished(verdicts.read(ROOT / verdicts.PATH)))
     assert table_lines(section) == table_lines(said)
 
 
-def test_the_number_of_claims_and_of_those_with_a_verdict_is_said():
+def test_the_number_of_claims_and_of_each_verdict_is_said():
     finished = verdicts.finished(verdicts.read(ROOT / verdicts.PATH))
     known = claims.read(ROOT / "ablation.yaml")
-    assert f"\n{len(finished)} of the {len(known)} claims have been run so far" in PAGES["README.md"]
+    of_each = Counter(claim[0].verdict for claim in finished)
+    words = " ".join(PAGES["README.md"].split())
+    assert f"{len(finished)} of the {len(known)} claims have been run so far" in words
+    assert f"{of_each['confirmed']} are confirmed, {of_each['refuted']} refuted, {of_each['open']} open" in words
 
 
 def table_lines(text: str) -> list[str]:
