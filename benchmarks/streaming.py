@@ -13,6 +13,7 @@ says so. The memory is that of a process for each form, on a quarter of the imag
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -128,8 +129,8 @@ def memory_of(form: str, path: Path) -> tuple[int, int]:
 def training_of(form: str, path: Path) -> JudgeTraining:
     """The judge's training, the laptop preset's, with its images in memory or on disk."""
     images, labels = load_arrays(path, "train_images", "train_labels")
-    training = params.load(ROOT / "presets/laptop.yaml").training.model_copy(update={"resident_gb": FORMS[form]})
-    model = JudgeTraining(images, labels, settings(), pick(), training)
+    os.environ["RESIDENT_GB"] = f"{FORMS[form]:g}"
+    model = JudgeTraining(images, labels, settings(), pick(), params.load(ROOT / "presets/laptop.yaml").training)
     batch = model.feed.at
 
     def middle(step: int) -> tuple[Tensor, Tensor]:

@@ -19,11 +19,19 @@ def named(name: str) -> Callable[[Tensor], Tensor]:
 
 
 def jitter(images: Tensor) -> Tensor:
-    """Change brightness, then contrast, then saturation of each image, as the study did for USPS -> SVHN."""
+    """Change brightness, contrast and saturation of each image in an order of its own, as torchvision's ColorJitter does.
+
+    The study had it for USPS -> SVHN, in these ranges.
+    """
     images = _to_unit(images)
-    images = (images * _uniform(images, 0.753, 1.247)).clamp(0, 1)
-    images = _blend(grey(images).mean(dim=(2, 3), keepdim=True), images, _uniform(images, 0.2, 1.8))
-    return _from_unit(_blend(grey(images), images, _uniform(images, 0.5, 1.5)))
+    brightness, contrast, saturation = (_uniform(images, *ends) for ends in ((0.753, 1.247), (0.2, 1.8), (0.5, 1.5)))
+    orders = parallel.rand(len(images), 3, device=images.device).argsort(dim=1).T
+    for operation in orders.reshape(3, -1, 1, 1, 1):
+        lighter = (images * brightness).clamp(0, 1)
+        stronger = _blend(grey(images).mean(dim=(2, 3), keepdim=True), images, contrast)
+        purer = _blend(grey(images), images, saturation)
+        images = torch.where(operation == 0, lighter, torch.where(operation == 1, stronger, purer))
+    return _from_unit(images)
 
 
 def strong(images: Tensor) -> Tensor:

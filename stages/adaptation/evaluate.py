@@ -69,7 +69,7 @@ def score_snapshots(
     One of them is as a rule the run's weights once more, byte for byte, whose `accuracy` is known.
     """
     curve, scored = [], {}
-    for path in sorted((folder / "snapshots").glob("*.safetensors")):
+    for path in sorted((folder / "snapshots").glob("*.safetensors"), key=lambda path: int(path.stem)):
         step, known = int(path.stem), filecmp.cmp(path, folder / "weights.safetensors", shallow=False)
         load_weights(path, model)
         found = accuracy if known else classification_report(labels, predictions(model, images))["accuracy"]

@@ -17,7 +17,7 @@ import torch
 from stages.adaptation import augment, selection
 from stages.adaptation.method import Batches, Method, named
 from stages.runtime import device, parallel, params, schema
-from stages.runtime.batches import Feed
+from stages.runtime.batches import Feed, resident_gb
 from stages.runtime.errors import UserError
 from stages.runtime.images import load_digits, load_unlabelled_digits
 from stages.runtime.interruption import say
@@ -43,8 +43,7 @@ def main(
     path, arrays = load_training(pair, method)
 
     place = parallel.start(training)
-    decisive = training.model_dump(exclude={"resident_gb"})
-    state = ResumeState(name, [decisive, common, settings, source_augment, seed], [path])
+    state = ResumeState(name, [training, common, settings, source_augment, seed], [path])
     seed_step(seed, "init")
     model = device.place(kind(), place)
     batches = make_batches(*arrays, common.batch_size, source_augment, seed, place, training)
@@ -91,14 +90,14 @@ def make_batches(
     place: torch.device,
     training: schema.Training,
 ) -> Batches:
-    """This process's batches of the arrays, of whose images no more than `training.resident_gb` lie on the device."""
+    """This process's batches of the arrays, of whose images no more than `resident_gb` lie on the device."""
     what = "adaptation.common.batch_size"
     size = parallel.share(batch_size, what)
     if size == 1 and not training.sync_batch_norm:
         raise UserError(f"{what} is {batch_size}, one image a process, too few for batch norm: set training.sync_batch_norm")
 
     def feed(name: str, from_images: np.ndarray) -> Feed:
-        share = training.resident_gb * from_images.nbytes / (images.nbytes + (0 if target is None else target.nbytes))
+        share = resident_gb() * from_images.nbytes / (images.nbytes + (0 if target is None else target.nbytes))
         return Feed(from_images, size, seed=seed, name=name, place=place, resident_gb=share)
 
     return Batches(

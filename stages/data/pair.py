@@ -13,7 +13,7 @@ from typing import Annotated
 
 import numpy as np
 
-from stages.data.pictures import unify
+from stages.data.pictures import DIGIT_SIDE, unify
 from stages.runtime import params
 from stages.runtime.errors import UserError
 from stages.runtime.images import Blocks, in_blocks, load_split, save_arrays
@@ -44,16 +44,16 @@ def main(pair: Annotated[str, "pair of data sets", "adaptation.pairs"]) -> None:
 
     save_arrays(
         PAIRS / pair / "train.npz",
-        **_part("source", source_train, source_order[~held_out], form.size),
-        **_part("validation", source_train, source_order[held_out], form.size),
-        target_images=_unified(target_train[0], target_order, form.size),
+        **_part("source", source_train, source_order[~held_out]),
+        **_part("validation", source_train, source_order[held_out]),
+        target_images=_unified(target_train[0], target_order),
     )
-    save_arrays(PAIRS / pair / "target.npz", **_part("train", target_train, target_order, form.size))
+    save_arrays(PAIRS / pair / "target.npz", **_part("train", target_train, target_order))
     save_arrays(
         PAIRS / pair / "test.npz",
-        **_part("test", target_test, np.arange(len(target_test[1])), form.size),
-        **_part("source_test", source_test, np.arange(len(source_test[1])), form.size),
-        **(_part("oracle_dev", target_train, dev_order, form.size) if len(dev_order) else {}),
+        **_part("test", target_test, np.arange(len(target_test[1]))),
+        **_part("source_test", source_test, np.arange(len(source_test[1]))),
+        **(_part("oracle_dev", target_train, dev_order) if len(dev_order) else {}),
     )
 
 
@@ -81,14 +81,14 @@ def _order(dataset: str, count: int, most: int | None, seed: int) -> np.ndarray:
     return numpy_generator("order", dataset, seed).permutation(count)[:most]
 
 
-def _part(name: str, split: tuple[np.ndarray, np.ndarray], order: np.ndarray, side: int) -> dict[str, np.ndarray | Blocks]:
+def _part(name: str, split: tuple[np.ndarray, np.ndarray], order: np.ndarray) -> dict[str, np.ndarray | Blocks]:
     """NAME_images and NAME_labels: those of a split whose numbers `order` has, in its order."""
-    return {f"{name}_images": _unified(split[0], order, side), f"{name}_labels": split[1][order]}
+    return {f"{name}_images": _unified(split[0], order), f"{name}_labels": split[1][order]}
 
 
-def _unified(images: np.ndarray, order: np.ndarray, side: int) -> Blocks:
-    parts = (unify(images[order[part]], side) for part in in_blocks(len(order), images.shape[1:]))
-    return Blocks((len(order), side, side, 3), parts)
+def _unified(images: np.ndarray, order: np.ndarray) -> Blocks:
+    parts = (unify(images[order[part]], DIGIT_SIDE) for part in in_blocks(len(order), images.shape[1:]))
+    return Blocks((len(order), DIGIT_SIDE, DIGIT_SIDE, 3), parts)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ def compare(
     return {
         **figures,
         **{"kid": kid_mean, "kid_std": kid_std, "kid_floor": known["kid_floor"]},
-        **{"precision": precision, "recall": recall},
+        **{"precision": precision, "precision_ceiling": known["precision_ceiling"]},
+        **{"recall": recall, "recall_ceiling": known["recall_ceiling"]},
         **{"cs": cs, "cs_std": cs_std, "cs_real": known["cs_real"]},
         **{"n_real": len(real.features), "n_fake": len(fake), "n_floor": known["n_floor"]},
     }

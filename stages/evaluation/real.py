@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.evaluation.extractors import Activations, on_disk
 from stages.evaluation.frechet import Moments, distance, moments, moments_of
-from stages.evaluation.scores import classifier_score, kid
+from stages.evaluation.scores import classifier_score, kid, precision_recall
 from stages.runtime.errors import UserError
 from stages.runtime.images import load_arrays, save_arrays, scratch
 from stages.runtime.schema import Metrics
@@ -17,8 +17,8 @@ from stages.runtime.seeding import numpy_generator
 
 # Figures of the real images by protocol; `fd_pca` stands in `clean` only.
 FIGURES = {
-    "report": ("n_fake", "n_floor", "fd_floor", "kid_floor", "cs_real"),
-    "clean": ("n_fake", "n_floor", "fd_floor", "kid_floor", "cs_real", "fd_pca"),
+    "report": ("n_fake", "n_floor", "fd_floor", "kid_floor", "precision_ceiling", "recall_ceiling", "cs_real"),
+    "clean": ("n_fake", "n_floor", "fd_floor", "kid_floor", "precision_ceiling", "recall_ceiling", "cs_real", "fd_pca"),
 }
 
 # Gives the activations of images, which go by the word, in order and a part at a time.
@@ -57,10 +57,10 @@ def measure(
     """Look once at the training, the test and the PCA baseline's images (n, height, width, channels).
 
     For each protocol the floor puts min(counts[protocol], training images) randomly drawn training images in the samples'
-    place: about the best there is, and more than a perfect generator would get where there are fewer of them than samples, since
-    the distance falls with their number. cs_real is that of the test images, in parts about as large as the samples'
-    parts, since the score grows with the size of a part. The features of the test images and of the
-    floors lie in `folder` on disk, those of the other images are not kept.
+    place: about the best there is, and worse than a perfect generator where there are fewer of them than samples, since the
+    distance falls with their number and recall rises. precision_ceiling and recall_ceiling are of the same images. cs_real is
+    that of the test images, in parts about as large as the samples' parts, since the score grows with the size of a part. The
+    features of the test images and of the floors lie in `folder` on disk, those of the other images are not kept.
     """
     seen = on_disk(look("test", test), len(test), folder)
     drawn = {protocol: draw(len(train), min(count, len(train)), settings.seed) for protocol, count in counts.items()}
@@ -68,11 +68,14 @@ def measure(
     real = Real(extractor, train.shape[1:], seen.features, train_moments, {})
     for protocol, count in counts.items():
         splits = max(1, round(settings.splits * len(test) / count))
+        precision, recall = precision_recall(seen.features, floors[protocol], settings.neighbours)
         real.figures[protocol] = {
             "n_fake": count,
             "n_floor": len(floors[protocol]),
             "fd_floor": distance(moments_of(floors[protocol]), real.test),
             "kid_floor": kernel_distance(seen.features, floors[protocol], settings)[0],
+            "precision_ceiling": precision,
+            "recall_ceiling": recall,
             "cs_real": score(seen.logits, splits, settings)[0],
         }
     pca_moments = moments(part.features for part in look("pca", pca))

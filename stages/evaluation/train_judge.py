@@ -15,7 +15,7 @@ from torch.optim import Adam
 from stages.evaluation.judge import Judge, predict
 from stages.runtime import device, parallel, params, schema
 from stages.runtime.accuracy import classification_report
-from stages.runtime.batches import Feed
+from stages.runtime.batches import Feed, resident_gb
 from stages.runtime.files import write_json
 from stages.runtime.images import load_digits
 from stages.runtime.resume import ResumeState
@@ -32,7 +32,7 @@ def main() -> None:
     path = f"data/prepared/{settings.dataset}.npz"
     images, labels = load_digits(path, "train")
     test_images, test_labels = load_digits(path, "test")
-    state = ResumeState("judge", [settings, training.model_dump(exclude={"resident_gb"})], [path])
+    state = ResumeState("judge", [settings, training], [path])
     model = JudgeTraining(images, labels, settings, place, training)
     trained = train(
         model,
@@ -68,7 +68,7 @@ class JudgeTraining(Trainable):
         self.settings, self.device = settings, where
         self.judge = device.place(Judge(), where)
         size = parallel.share(settings.batch_size, "judge.batch_size")
-        self.feed = Feed(images, size, seed=settings.seed, name="digits", place=where, resident_gb=training.resident_gb)
+        self.feed = Feed(images, size, seed=settings.seed, name="digits", place=where, resident_gb=resident_gb())
         self.labels = torch.from_numpy(labels).to(where)
         if training.compile:
             # In place: parameters keep their names.

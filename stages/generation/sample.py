@@ -11,7 +11,7 @@ The same command gives the same bytes, and the first images of a seed are the sa
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image
@@ -39,9 +39,9 @@ def main(
     out: Annotated[str | None, "a sheet NAME.png or a folder; RUN.png if not given"] = None,
     force: Annotated[bool, "replace the sheet if it exists"] = False,
 ) -> None:
-    network, protocols, faces_seeds, eps, form, digits_seeds = params.read(
+    network, protocols, faces_seeds, eps, fit, settings, digits_seeds = params.read(
         *("stylegan2.network", "stylegan2.sample", "stylegan2.seeds"),
-        *("acgan.train.batch_norm_eps", "acgan.sample", "acgan.seeds"),
+        *("acgan.train.batch_norm_eps", "acgan.train.fit", "acgan.sample", "acgan.seeds"),
     )
     seeds = {"stylegan2": faces_seeds, "acgan": digits_seeds}
     trainers = {f"{kind}-{number}": f"train_{kind}@{number}" for kind, numbers in seeds.items() for number in numbers}
@@ -51,7 +51,7 @@ def main(
     if kind == "stylegan2":
         images, labels = faces(weights, network, protocols, count, 1.0 if psi is None else psi, seed), None
     else:
-        images, labels = digits(weights, eps, form, count, class_, seed)
+        images, labels = digits(weights, {"batch_norm_eps": eps, "fit": fit}, settings, count, class_, seed)
     if path.suffix:
         write_sheet(path, images, COLUMNS[kind])
     else:
@@ -109,16 +109,17 @@ def faces(
 
 
 def digits(
-    weights: Path, batch_norm_eps: float, settings: schema.ACGANSample, count: int, class_: int | None, seed: int
+    weights: Path, form: dict[str, Any], settings: schema.ACGANSample, count: int, class_: int | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images (count, 28, 28, 3) uint8 of the averaged generator and their labels (count,), one class or all in turns."""
     from stages.generation import sample_acgan
     from stages.generation.acgan import CLASSES, Generator
     from stages.generation.acgan_images import COLUMNS as PER_BATCH
     from stages.runtime import device
-    from stages.runtime.weights import load_weights
+    from stages.runtime.weights import check_form, load_weights
 
-    generator = Generator(batch_norm_eps)
+    check_form(weights, form)
+    generator = Generator(form["batch_norm_eps"])
     load_weights(weights, generator, "average.")
     generator = device.place(generator, device.pick())
     settings = settings.model_copy(update={"per_class": PER_BATCH})

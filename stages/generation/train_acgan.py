@@ -19,7 +19,7 @@ from stages.generation.acgan import CLASSES, LATENT, Discriminator, Generator, a
 from stages.generation.acgan_images import COLUMNS, FITS, STORED_SIDE, render
 from stages.generation.augment import augment
 from stages.runtime import device, parallel, params, schema
-from stages.runtime.batches import Feed
+from stages.runtime.batches import Feed, resident_gb
 from stages.runtime.images import load_digits, save_arrays
 from stages.runtime.resume import ResumeState
 from stages.runtime.schedule import set_lr
@@ -34,7 +34,7 @@ def main(seed: Annotated[int, "seed of the run", "acgan.seeds"]) -> None:
     place = parallel.start(training)
     name, path = f"acgan-{seed}", f"data/prepared/{dataset}.npz"
     images, labels = load_digits(path, "train")
-    state = ResumeState(name, [settings, training.model_dump(exclude={"resident_gb"})], [path])
+    state = ResumeState(name, [settings, training], [path])
     model = ACGAN(images, labels, settings, seed, place, training)
     trained = train(
         model,
@@ -47,7 +47,8 @@ def main(seed: Annotated[int, "seed of the run", "acgan.seeds"]) -> None:
     )
     if trained is None:
         return
-    save_weights(f"models/{name}/weights.safetensors", model.state_dict())
+    form = {"batch_norm_eps": settings.batch_norm_eps, "fit": settings.fit}
+    save_weights(f"models/{name}/weights.safetensors", model.state_dict(), form)
     save_arrays(f"results/{name}/snapshots.npz", **stacked(trained.snapshots))
     write_history(f"results/{name}/history.csv", trained.history)
     state.clear()
@@ -74,7 +75,7 @@ class ACGAN(Trainable):
         self.followed = list(zip(self.average.state_dict().values(), self.generator.state_dict().values(), strict=True))
         self.fixed_latents = torch.randn(CLASSES * COLUMNS, LATENT).to(where)
         self.size = parallel.share(settings.batch_size, "acgan.train.batch_size")
-        self.feed = Feed(images, self.size, seed=seed, name="digits", place=where, resident_gb=training.resident_gb)
+        self.feed = Feed(images, self.size, seed=seed, name="digits", place=where, resident_gb=resident_gb())
         self.labels = torch.from_numpy(labels).to(where)
         for network in (self.generator, self.discriminator):
             parallel.synchronised(network)

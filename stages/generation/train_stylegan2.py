@@ -18,7 +18,7 @@ from stages.generation.average import ema_weight, moved
 from stages.generation.losses import discriminator_loss, generator_loss, gradient_penalty, path_lengths, seen_as_real
 from stages.generation.stylegan2 import Discriminator, StyleGAN2
 from stages.runtime import device, parallel, params, schema, seeding, training
-from stages.runtime.batches import Feed
+from stages.runtime.batches import Feed, resident_gb
 from stages.runtime.errors import UserError
 from stages.runtime.images import load_arrays, save_arrays
 from stages.runtime.resume import ResumeState
@@ -37,7 +37,7 @@ def main(seed: Annotated[int, "seed of the run", "stylegan2.seeds"]) -> None:
     (images,) = load_arrays(prepared, "train_images")
     model = Training(images, network, settings, how, seed, parallel.start(how))
     name = f"stylegan2-{seed}"
-    state = ResumeState(name, [seed, network, settings, how.model_dump(exclude={"resident_gb"})], [prepared])
+    state = ResumeState(name, [seed, network, settings, how], [prepared])
     trained = training.train(
         model,
         run=name,
@@ -106,7 +106,7 @@ class Training(training.Trainable):
             seed=seed,
             name="faces",
             place=place,
-            resident_gb=how.resident_gb,
+            resident_gb=resident_gb(),
             parts=settings.accumulation,
         )
         seeding.seed_step(seed, "sheet")

@@ -17,6 +17,7 @@ FACES = {
 }
 # Measure, and what real images get in the samples' place.
 MEASURES = {"fid": "fid_floor", "fd": "fd_floor", "is": "is_real", "is_torchvision": "is_torchvision_real", "cs": "cs_real"}
+MEASURES |= {"precision": "precision_ceiling", "recall": "recall_ceiling"}
 MEASURES |= {"novelty": "novelty_real", "near_share": "near_share_real"}
 # What test images get by definition.
 ALWAYS = {"novelty_real": {"mean": 1.0, "std": None, "n": 1}, "near_share_real": {"mean": 0.05, "std": None, "n": 1}}

@@ -1,6 +1,8 @@
 """Batches of training images: from the device where they fit, else from disk, one batch ahead; the same images either way."""
 
+import math
 import mmap
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -8,7 +10,23 @@ import torch
 from torch import Tensor
 
 from stages.runtime import device, parallel
+from stages.runtime.errors import UserError
 from stages.runtime.seeding import numpy_generator
+
+
+def resident_gb() -> float:
+    """How many GB of a training's images may lie on the device: the environment's RESIDENT_GB, or 4; UserError for a bad one.
+
+    No param, since no result depends on it.
+    """
+    said = os.environ.get("RESIDENT_GB") or "4"
+    try:
+        size = float(said)
+    except ValueError:
+        size = math.nan
+    if not 0 <= size < math.inf:
+        raise UserError(f"RESIDENT_GB is {said[:60]!r}; must be a number of gigabytes, 0 or more")
+    return size
 
 
 class Feed:

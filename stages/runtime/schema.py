@@ -51,7 +51,6 @@ class Data(Group):
 
 
 class Training(Group):
-    resident_gb: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
     compile: bool
     deterministic: bool
     sync_batch_norm: bool
@@ -205,7 +204,6 @@ class Pair(Group):
 
 
 class PairImages(Group):
-    size: Literal[28]
     validation: Annotated[float, Field(gt=0, lt=1)]
     oracle_dev: NonNegativeInt
     seed: Seed
@@ -259,6 +257,8 @@ class Dsn(Group):
     def lambda_rises(self) -> "Dsn":
         if self.lambda_steps <= self.similarity_start:
             raise ValueError(f"lambda_steps {self.lambda_steps} must come after similarity_start {self.similarity_start}")
+        if self.similarity_weight and self.steps <= self.similarity_start:
+            raise ValueError(f"steps {self.steps} end before similarity_start {self.similarity_start}, and nothing would adapt")
         return self
 
 
@@ -383,6 +383,12 @@ class Params(Group):
                 raise ValueError(
                     f"evaluation.metrics.neighbours is {metrics.neighbours}, too many for the {count} images of {key}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def the_judge_knows_the_digits(self) -> "Params":
+        if self.judge.dataset != self.acgan.dataset:
+            raise ValueError(f"judge.dataset is {self.judge.dataset}, but is to score {self.acgan.dataset} (acgan.dataset)")
         return self
 
     def _users(self) -> dict[str, str]:

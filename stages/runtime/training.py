@@ -103,7 +103,7 @@ def train(
                 _stop_if_diverged(run, pending.look(), saves)
             if step in record_steps:
                 rows.append({"step": step, **pending.take()})
-            if step in snapshot_steps:
+            if step in snapshot_steps and parallel.rank() == 0:
                 kept[step] = {name: tensor.detach().cpu().clone() for name, tensor in model.snapshot().items()}
             progress.advance(step, rows)
             if saving or last:

@@ -1,6 +1,9 @@
 """Weight files: safetensors, never pickles."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import safetensors
 from safetensors.torch import load_file, save
@@ -10,23 +13,27 @@ from stages.runtime.errors import UserError
 from stages.runtime.files import reason, replacing
 
 
-def save_weights(path: str | Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors by name as safetensors, on the CPU and contiguous."""
+def save_weights(path: str | Path, tensors: dict[str, Tensor], form: dict[str, Any] | None = None) -> None:
+    """Write tensors by name as safetensors, on the CPU and contiguous, and what no tensor tells of the model (`check_form`)."""
     with replacing(path) as temporary:
         # As bytes, so that a full disk is an OSError as everywhere: safetensors' own writer raises something else.
-        temporary.write_bytes(save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+        temporary.write_bytes(save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, _words(form)))
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Tensors by name; UserError where the file is missing or damaged."""
-    try:
+    with _readable(path):
         return load_file(path)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
-    except OSError as error:
-        raise UserError(f"{path} can't be read: {reason(error)}") from None
-    except safetensors.SafetensorError as error:
-        raise UserError(f"{path} is no readable safetensors file ({error}): delete it and run `dvc repro`") from None
+
+
+def check_form(path: str | Path, form: dict[str, Any]) -> None:
+    """UserError where the weights were saved with another form than this, values in place of which any tensors would fit."""
+    with _readable(path), safetensors.safe_open(path, "pt") as file:
+        saved = file.metadata() or {}
+    for name, value in _words(form).items():
+        if saved.get(name) != value:
+            found = f"{name} is {saved[name]} there" if name in saved else f"it tells no {name}"
+            raise UserError(f"{path} belongs to another model than the params describe ({found}, {value} here)")
 
 
 def load_weights(path: str | Path, module: nn.Module, prefix: str = "") -> None:
@@ -37,3 +44,20 @@ def load_weights(path: str | Path, module: nn.Module, prefix: str = "") -> None:
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise UserError(f"{path} belongs to another model than the params describe ({first[:150]})") from None
+
+
+def _words(form: dict[str, Any] | None) -> dict[str, str]:
+    """Values as safetensors keeps them beside its tensors."""
+    return {name: str(value) for name, value in (form or {}).items()}
+
+
+@contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {reason(error)}") from None
+    except safetensors.SafetensorError as error:
+        raise UserError(f"{path} is no readable safetensors file ({error}): delete it and run `dvc repro`") from None

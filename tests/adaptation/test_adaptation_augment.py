@@ -1,8 +1,11 @@
 """Augmentation of source images."""
 
+from itertools import permutations
+
 import pytest
 import torch
 from torch.nn import functional as F
+from torchvision.transforms.functional import adjust_brightness, adjust_contrast, adjust_saturation
 
 from stages.adaptation import augment
 
@@ -34,6 +37,27 @@ def test_augmentation_follows_torch_s_seed_and_changes_images(name):
 def test_none_changes_nothing():
     images = pictures()
     assert torch.equal(augment.named("none")(images), images)
+
+
+def test_jitter_is_torchvision_s_three_operations_in_every_order():
+    images, orders, seen = (pictures(64) + 1) / 2, list(permutations(range(3))), set()
+    torch.manual_seed(0)
+    result = (augment.jitter(pictures(64)) + 1) / 2
+    torch.manual_seed(0)
+    factors = [torch.rand(64, 1, 1, 1) * (high - low) + low for low, high in ((0.753, 1.247), (0.2, 1.8), (0.5, 1.5))]
+    operations = adjust_brightness, adjust_contrast, adjust_saturation
+    for number in range(64):
+        wanted = []
+        for order in orders:
+            image = images[number]
+            for operation in order:
+                image = operations[operation](image, factors[operation][number].item())
+            wanted.append(image)
+        away = torch.stack([(result[number] - image).abs().max() for image in wanted])
+        # torchvision's grey has other last digits: 0.2989, 0.587, 0.114.
+        assert away.min() < 5e-4
+        seen.add(int(away.argmin()))
+    assert len(seen) == len(orders)
 
 
 def test_jitter_keeps_grey_images_grey_and_treats_each_image_by_itself():

@@ -24,7 +24,7 @@ def ours(group: int = 0) -> Training:
     often = {"penalty_interval": PENALTY, "path_length_interval": PATH_LENGTH, "path_length_start": 3}
     settings = schema.StyleGAN2Train(**paper | often | {"batch_size": 6, "accumulation": PARTS})
     images = np.random.default_rng(0).integers(0, 256, (10, 16, 16, 3), dtype=np.uint8)
-    how = schema.Training(resident_gb=1.0, compile=False, deterministic=False, sync_batch_norm=True)
+    how = schema.Training(compile=False, deterministic=False, sync_batch_norm=True)
     model = Training(images, network, settings, how, 0, torch.device("cpu"))
     for parameter in [*model.faces.generator.parameters(), *model.discriminator.parameters()]:
         if parameter.dim() < 2 or parameter.shape[1] == 1:

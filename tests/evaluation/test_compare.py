@@ -8,7 +8,7 @@ from stages.evaluation.baselines import pca_gaussian
 from stages.evaluation.compare import compare, renamed
 from stages.evaluation.extractors import Activations
 from stages.evaluation.frechet import distance, moments_of
-from stages.evaluation.scores import classifier_score, kid
+from stages.evaluation.scores import classifier_score, kid, precision_recall
 from stages.runtime.errors import UserError
 from stages.runtime.images import load_arrays, save_arrays, scratch
 from stages.runtime.schema import Metrics
@@ -17,7 +17,8 @@ from stages.runtime.seeding import numpy_generator
 SETTINGS = Metrics(batch_size=8, neighbours=3, splits=4, kid_subsets=5, kid_subset_size=20, seed=0)
 COUNTS = {"report": 20, "clean": 60}
 REPORT = {
-    *("fd", "fd_floor", "fd_train", "kid", "kid_std", "kid_floor", "precision", "recall"),
+    *("fd", "fd_floor", "fd_train", "kid", "kid_std", "kid_floor"),
+    *("precision", "precision_ceiling", "recall", "recall_ceiling"),
     *("cs", "cs_std", "cs_real", "n_real", "n_fake", "n_floor"),
 }
 
@@ -85,6 +86,8 @@ def test_the_floor_of_a_protocol_puts_drawn_training_images_in_the_samples_place
         assert faces.figures[protocol]["fd_floor"] == pytest.approx(distance(moments_of(drawn), moments_of(test)))
         expected, _ = kid(test, drawn, subsets=5, size=20, generator=numpy_generator(0, "kid"))
         assert faces.figures[protocol]["kid_floor"] == pytest.approx(expected)
+        ceilings = [faces.figures[protocol][f"{name}_ceiling"] for name in ("precision", "recall")]
+        assert ceilings == pytest.approx(precision_recall(test, drawn, SETTINGS.neighbours))
     assert faces.figures["report"]["fd_floor"] > faces.figures["clean"]["fd_floor"]
 
 

@@ -19,7 +19,8 @@ SAMPLE = schema.StyleGAN2Sample(
     mean_style="sampled", mean_latents=5, report=schema.Sampling(count=10, psi=0.75), clean=schema.Sampling(count=20, psi=1.0)
 )
 REPORT = {
-    *("fd", "fd_floor", "fd_train", "kid", "kid_std", "kid_floor", "precision", "recall"),
+    *("fd", "fd_floor", "fd_train", "kid", "kid_std", "kid_floor"),
+    *("precision", "precision_ceiling", "recall", "recall_ceiling"),
     *("cs", "cs_std", "cs_real", "n_real", "n_fake", "n_floor", "resize"),
 }
 

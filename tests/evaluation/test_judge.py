@@ -91,12 +91,12 @@ def test_same_seed_same_judge():
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_a_data_set_that_streams_from_disk_gives_the_same_judge():
+def test_a_data_set_that_streams_from_disk_gives_the_same_judge(monkeypatch):
     weights = []
-    for gigabytes in (1.0, 0.0):
-        training = LAPTOP.training.model_copy(update={"resident_gb": gigabytes})
-        model = train_judge.JudgeTraining(*bars(50, 0), settings(), CPU, training)
-        assert (model.feed.resident is None) == (gigabytes == 0)
+    for gigabytes in ("1", "0"):
+        monkeypatch.setenv("RESIDENT_GB", gigabytes)
+        model = train_judge.JudgeTraining(*bars(50, 0), settings(), CPU, LAPTOP.training)
+        assert (model.feed.resident is None) == (gigabytes == "0")
         for step in (1, 2):
             model.update(step)
         weights.append(model.judge.layers[0].weight.detach())

@@ -219,11 +219,12 @@ def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     assert torch.equal(whole.snapshots[4]["images"], resumed.snapshots[4]["images"])
 
 
-def test_a_data_set_that_streams_from_disk_gives_the_same_weights(tmp_path):
-    streaming = LAPTOP.training.model_copy(update={"resident_gb": 0.0})
-    model = tiny_model(training=streaming)
+def test_a_data_set_that_streams_from_disk_gives_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("RESIDENT_GB", "0")
+    model = tiny_model()
     assert model.feed.resident is None
     streamed, _ = train_tiny(tmp_path / "streamed", model=model)
+    monkeypatch.delenv("RESIDENT_GB")
     resident, _ = train_tiny(tmp_path / "resident")
     assert same(streamed, resident)
 

@@ -20,9 +20,9 @@ SMOKE = (ROOT / "presets/smoke.yaml").read_text()
 FACES, DIGITS = "stylegan2-0", "acgan-0"
 
 
-def write_weights(run: str, network: torch.nn.Module, **others: torch.Tensor) -> None:
+def write_weights(run: str, network: torch.nn.Module, form: dict | None = None, **others: torch.Tensor) -> None:
     tensors = {f"average.{name}": tensor for name, tensor in network.state_dict().items()} | others
-    save_weights(f"models/{run}/weights.safetensors", tensors)
+    save_weights(f"models/{run}/weights.safetensors", tensors, form)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def trained(tmp_path_factory):
         Path("params.yaml").write_text(SMOKE)
         torch.manual_seed(0)
         write_weights(FACES, stylegan2.StyleGAN2(16, **params.load().stylegan2.network.model_dump(exclude={"minibatch_stddev"})))
-        write_weights(DIGITS, acgan.Generator())
+        write_weights(DIGITS, acgan.Generator(), {"batch_norm_eps": 1e-05, "fit": "resize"})
     return folder
 
 
@@ -148,6 +148,32 @@ def test_weights_of_another_network_than_the_params_are_refused(network):
     with pytest.raises(UserError, match="belongs to another model than the params describe"):
         sample.main(FACES, out="x.png")
     assert not Path("x.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("here", "said"),
+    [
+        ({"batch_norm_eps: 1.0e-05": "batch_norm_eps: 0.8"}, "batch_norm_eps is 1e-05 there, 0.8 here"),
+        ({"fit: resize": "fit: pad", "form: clean": "form: crop"}, "fit is resize there, pad here"),
+    ],
+)
+def test_an_acgan_that_was_trained_in_another_form_than_the_params_have_is_refused(here, said):
+    """Its weights would fit, and make other digits than it has learnt."""
+    changed = SMOKE
+    for old, new in here.items():
+        assert old in changed
+        changed = changed.replace(old, new)
+    Path("params.yaml").write_text(changed)
+    with pytest.raises(UserError, match=f"belongs to another model than the params describe .{said}"):
+        sample.main(DIGITS, out="x.png")
+    assert not Path("x.png").exists()
+
+
+def test_weights_that_tell_nothing_of_their_form_are_refused():
+    os.unlink("models")
+    write_weights(DIGITS, acgan.Generator())
+    with pytest.raises(UserError, match="it tells no batch_norm_eps, 1e-05 here"):
+        sample.main(DIGITS, out="x.png")
 
 
 def test_psi_draws_faces_towards_the_tracked_mean_where_the_params_want_it_and_the_weights_have_it():

@@ -40,7 +40,7 @@ SETTINGS = schema.StyleGAN2Train(
     precision="fp32",
     snapshots=2,
 )
-HOW = schema.Training(resident_gb=1.0, compile=False, deterministic=False, sync_batch_norm=True)
+HOW = schema.Training(compile=False, deterministic=False, sync_batch_norm=True)
 REPORT, CLEAN = schema.Sampling(count=7, psi=0.7), schema.Sampling(count=60, psi=1.0)
 SAMPLE = schema.StyleGAN2Sample(mean_style="sampled", mean_latents=20, report=REPORT, clean=CLEAN)
 

@@ -1,7 +1,6 @@
 """Every trainer of the study: two processes train to the weights of one, dropout, augmentation and all; and so do images that
 are read from where they are."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,7 +109,7 @@ def weights_and_feeds(build: Callable[[], Trainable], steps: int) -> dict[str, t
 @pytest.mark.parametrize("name", AS_THEY_ARE)
 def test_images_beyond_the_budget_train_to_the_same_weights(name, monkeypatch):
     [resident] = together(1, weights_and_feeds, TRAINERS[name], 2)
-    monkeypatch.setattr(sys.modules[__name__], "TRAINING", TRAINING.model_copy(update={"resident_gb": 0.0}))
+    monkeypatch.setenv("RESIDENT_GB", "0")
     [streamed] = together(1, weights_and_feeds, TRAINERS[name], 2)
     feeds = [resident.pop("streamed"), streamed.pop("streamed")]
     assert len(feeds[0]) and not feeds[0].any() and feeds[1].all()

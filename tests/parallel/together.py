@@ -21,7 +21,7 @@ from stages.runtime.schema import Training
 from stages.runtime.seeding import seed_step
 from stages.runtime.training import Trainable
 
-TRAINING = Training(resident_gb=1.0, compile=False, deterministic=False, sync_batch_norm=True)
+TRAINING = Training(compile=False, deterministic=False, sync_batch_norm=True)
 SECONDS = 120
 # Leads the names of weights as they were before training.
 BEFORE = "before "

@@ -28,7 +28,15 @@ def figures(extractor: str, protocol: str, seed: int) -> dict:
     fd, cs = EXTRACTORS[extractor]
     more = 20 * seed + (50 if protocol == "report" else 0)
     found = {fd: 200.0 + more, f"{fd}_floor": 60.0, f"{fd}_train": 190.0, "kid": 0.5, "kid_std": 0.02, "kid_floor": -0.001}
-    found |= {"precision": 0.4, "recall": 0.1, cs: 2.5, f"{cs}_std": 0.1, f"{cs}_real": 4.0}
+    found |= {
+        "precision": 0.4,
+        "precision_ceiling": 0.7,
+        "recall": 0.1,
+        "recall_ceiling": 0.8,
+        cs: 2.5,
+        f"{cs}_std": 0.1,
+        f"{cs}_real": 4.0,
+    }
     found |= {"n_real": 80, "n_fake": 1000 if protocol == "report" else 40, "n_floor": 40, "resize": "bilinear 224"}
     return found if protocol == "report" else found | {f"{fd}_untrained": 1100.0, f"{fd}_pca": 400.0}
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from stages.runtime.batches import Feed
+from stages.runtime.batches import Feed, resident_gb
+from stages.runtime.errors import UserError
 from stages.runtime.images import load_arrays, save_arrays
 
 CPU = torch.device("cpu")
@@ -16,6 +17,21 @@ CPU = torch.device("cpu")
 def images(tmp_path):
     save_arrays(tmp_path / "a.npz", images=np.random.default_rng(0).integers(0, 256, (50, 4, 5, 3), dtype=np.uint8))
     return load_arrays(tmp_path / "a.npz", "images")[0]
+
+
+@pytest.mark.parametrize(("said", "meant"), [(None, 4.0), ("", 4.0), ("0", 0.0), ("0.5", 0.5), ("1e3", 1000.0)])
+def test_the_environment_says_how_much_may_lie_on_the_device(monkeypatch, said, meant):
+    monkeypatch.delenv("RESIDENT_GB", raising=False)
+    if said is not None:
+        monkeypatch.setenv("RESIDENT_GB", said)
+    assert resident_gb() == meant
+
+
+@pytest.mark.parametrize("said", ["-1", "nan", "inf", "four", "4GB"])
+def test_a_bad_budget_is_refused(monkeypatch, said):
+    monkeypatch.setenv("RESIDENT_GB", said)
+    with pytest.raises(UserError, match=f"RESIDENT_GB is '{said}'"):
+        resident_gb()
 
 
 def feed(images, resident_gb, **more):

@@ -10,7 +10,7 @@ from stages.runtime import parallel, processes
 from stages.runtime.errors import UserError
 from stages.runtime.schema import Training
 
-ALONE = Training(resident_gb=1.0, compile=False, deterministic=False, sync_batch_norm=True)
+ALONE = Training(compile=False, deterministic=False, sync_batch_norm=True)
 
 
 @pytest.fixture(autouse=True)
