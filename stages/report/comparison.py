@@ -123,11 +123,18 @@ def ablation(claims: Iterable[Sequence[verdicts.Reading]]) -> str:
     """The claims with verdicts and figures as Markdown to go below the other table; nothing where there are none."""
     lines = []
     for claim in claims:
-        figures = ", ".join(f"{reading.setting} {reading.value}" for reading in claim)
-        lines.append((claim[0].claim, claim[0].verdict, f"{claim[0].measure}: {figures}"))
+        lines.append((claim[0].name, claim[0].claim, claim[0].verdict, f"{claim[0].measure}: {_of_settings(claim)}"))
     if not lines:
         return ""
-    return f"\n# Ablation\n\n{_table(('claim', 'verdict', 'figures'), lines, words=3)}\n\n{ABLATION_NOTES}"
+    return f"\n# Ablation\n\n{_table(('name', 'claim', 'verdict', 'figures'), lines, words=4)}\n\n{ABLATION_NOTES}"
+
+
+def _of_settings(claim: Sequence[verdicts.Reading]) -> str:
+    """The figure of each setting; the number of seeds once, where it is the same."""
+    *others, last = claim
+    alike = all(reading.n == last.n for reading in others)
+    figures = [f"{reading.setting} {reading.spread if alike else reading.value}" for reading in others]
+    return ", ".join([*figures, f"{last.setting} {last.value}"])
 
 
 ABLATION_NOTES = """\

@@ -54,11 +54,16 @@ class Reading:
         return self.figure.endswith(("accuracy", "recall", "recall_train"))
 
     @property
-    def value(self) -> str:
-        """The figure in words, shares in percent."""
+    def spread(self) -> str:
+        """Mean and standard deviation in words, shares in percent."""
         numbers = [self.mean] if self.std is None else [self.mean, self.std]
         text = " ± ".join(f"{100 * number if self.percent else number:.2f}" for number in numbers)
-        return f"{text}{' %' if self.percent else ''}" + (f" (n = {self.n})" if self.n else "")
+        return f"{text}{' %' if self.percent else ''}"
+
+    @property
+    def value(self) -> str:
+        """The same with the number of seeds."""
+        return self.spread + (f" (n = {self.n})" if self.n else "")
 
 
 COLUMNS = [field.name for field in fields(Reading)]

@@ -1,5 +1,6 @@
 """The study's figures beside ours: what stands together, the difference, and words that Markdown leaves alone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -9,7 +10,7 @@ from stages.report.comparison import Row, escape, markdown, rows
 from stages.report.results import Study
 from stages.runtime import params
 from stages.runtime.files import read_json
-from tests.report.conftest import summarise_with_a_blank_picture, write_regret
+from tests.report.conftest import ablation, summarise_with_a_blank_picture, write_regret
 
 
 def table() -> dict[str, Row]:
@@ -155,3 +156,10 @@ def test_packaged_mnistm_is_another_data_set_than_the_studys(study):
         ("mnistm", False, True),
         ("mnistm (packaged)", True, False),
     ]
+
+
+def test_a_claim_says_its_number_of_seeds_once_unless_they_differ():
+    without, chance = ablation()
+    said = comparison.ablation([[without, chance], [replace(without, n=2), chance]]).splitlines()[5:7]
+    assert said[0] == "| mixing | Mixing styles helps | confirmed | fd: without 93.50 ± 1.50, with 81.25 ± 1.50 (n = 3) |"
+    assert said[1].endswith("fd: without 93.50 ± 1.50 (n = 2), with 81.25 ± 1.50 (n = 3) |")

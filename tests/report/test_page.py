@@ -118,7 +118,7 @@ def test_the_ablation_s_verdicts_stand_on_the_page_and_in_the_summary(study):
     reader = made()
     text = " ".join(reader.text.split())
     figures = "fd, lower is better without 93.50 ± 1.50 (n = 3) with 81.25 ± 1.50 (n = 3)"
-    assert f"Mixing styles helps confirmed +12.2 ± 3.4 {figures}" in text
+    assert f"Mixing styles helps mixing confirmed +12.2 ± 3.4 {figures}" in text
     assert hostile in text and reader.tags.count("script") == made_without_ablation().tags.count("script")
     summary = Path("plots/summary.md").read_text(encoding="utf-8")
     assert summary.count("Mixing styles helps") == 1 and r"\<script\>" in summary and "81.25 ± 1.50 (n = 3)" in summary

@@ -119,8 +119,8 @@ def test_a_claim_is_finished_with_all_its_figures():
 def test_markdown_has_a_line_for_each_claim():
     said = comparison.ablation([ablation(), ablation(name="other", claim="a_b")])
     lines = [line for line in said.splitlines() if line.startswith("|")]
-    assert lines[2] == "| Mixing styles helps | confirmed | fd: without 93.50 ± 1.50 (n = 3), with 81.25 ± 1.50 (n = 3) |"
-    assert lines[3].startswith(r"| a\_b |") and len(lines) == 4
+    assert lines[2] == "| mixing | Mixing styles helps | confirmed | fd: without 93.50 ± 1.50, with 81.25 ± 1.50 (n = 3) |"
+    assert lines[3].startswith(r"| other | a\_b |") and len(lines) == 4
 
 
 def test_the_committed_table_is_as_it_would_be_written(tmp_path):
