@@ -52,7 +52,7 @@ def answers(study: Study, summary: dict[str, Any], rows: list[Row]) -> Iterator[
 
 
 def _faces(study: Study, by_extractor: dict[str, Any]) -> Answer:
-    """The Fréchet distance between that of the untrained networks and the floor, FID's own where it was measured."""
+    """The Fréchet distance between that of the untrained networks and the floor, FID's own if it was measured, and the recall."""
     found = ((measure, extractor) for measure in DISTANCES for extractor in study.extractors)
     measure, extractor = next(key for key in found if key[0] in by_extractor[key[1]])
     figures = by_extractor[extractor]
@@ -64,7 +64,10 @@ def _faces(study: Study, by_extractor: dict[str, Any]) -> Answer:
     verdict = f"{100 * way:.0f} % of the way from untrained networks to real images"
     if way <= 0:
         verdict = "No nearer to real images than untrained networks"
-    note = f"{measure_name(measure, extractor)}, clean protocol: shorter is better"
+    recall, ceiling = figures["recall"], figures["recall_ceiling"]
+    bars += _recalls(recall, ceiling, "faces")
+    verdict += f"; their recall is {100 * recall['mean']:.0f} %, of real faces {100 * ceiling['mean']:.0f} %"
+    note = f"{measure_name(measure, extractor)}, clean protocol: shorter is better; recall: longer is, low where faces are alike"
     return Answer("stylegan2", "StyleGAN2: faces", (study.faces,), verdict, bars, note)
 
 
@@ -73,8 +76,7 @@ def _digits(study: Study, figures: dict[str, Any], real: dict[str, Any], theirs:
     ours, recall, ceiling = figures["judge_accuracy"], figures["diversity"]["recall"], figures["diversity"]["recall_ceiling"]
     bars = [Bar("chance", CHANCE, f"{100 * CHANCE:.0f} %"), Bar("generated", ours["mean"], _percent(ours), True, theirs)]
     bars.append(Bar("real digits", real["mean"], _percent(real)))
-    bars.append(Bar("recall, generated", recall["mean"], _percent(recall), True))
-    bars.append(Bar("recall, real digits", ceiling["mean"], _percent(ceiling)))
+    bars += _recalls(recall, ceiling, "digits")
     verdict = f"{100 * ours['mean']:.0f} % are read as the digit that was asked for; their recall is {100 * recall['mean']:.0f} %"
     verdict += f", of real digits {100 * ceiling['mean']:.0f} %"
     datasets = tuple(dict.fromkeys((study.digits, study.judged)))
@@ -103,6 +105,11 @@ def _gain(method: str, value: Spread, base: Spread) -> str:
     """The difference with its sign, marked as better, worse, or not sure where both have the two seeds that tell it."""
     mark = ("≈ ", "▲ ", "▼ ")[direction(base, value)] if min(value["n"], base["n"]) > 1 else ""
     return f"{mark}{method_name(method)} {100 * (value['mean'] - base['mean']):+.1f}".replace("-", "−")
+
+
+def _recalls(ours: Spread, real: Spread, what: str) -> list[Bar]:
+    words = (("recall, generated", ours), (f"recall, real {what}", real))
+    return [Bar(name, value["mean"], _percent(value), value is ours) for name, value in words]
 
 
 def _number(value: Spread) -> str:

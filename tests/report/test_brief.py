@@ -24,9 +24,11 @@ def test_faces_lie_between_untrained_networks_and_real_images(study):
         ("untrained", "1100.0", False),
         ("generated", "210.0 ± 14.1", True),
         ("real images", "60.0", False),
+        ("recall, generated", "10.0 %", True),
+        ("recall, real faces", "80.0 %", False),
     ]
-    assert [round(bar.share, 3) for bar in faces.bars] == [1, 0.191, 0.055]
-    assert faces.verdict == "86 % of the way from untrained networks to real images"
+    assert [round(bar.share, 3) for bar in faces.bars] == [1, 0.191, 0.055, 0.1, 0.8]
+    assert faces.verdict == "86 % of the way from untrained networks to real images; their recall is 10 %, of real faces 80 %"
     assert faces.note.startswith("fd on efficientnet_lite0")
 
 
@@ -34,7 +36,7 @@ def test_faces_no_better_than_an_untrained_network_s_are_said_to_be_so(study):
     summary = json.loads(Path("metrics/summary.json").read_text())
     summary["stylegan2"]["clean"]["efficientnet_lite0"]["fd"]["mean"] = 1200.0
     Path("metrics/summary.json").write_text(json.dumps(summary))
-    assert answers()[0].verdict == "No nearer to real images than untrained networks"
+    assert answers()[0].verdict.startswith("No nearer to real images than untrained networks; their recall")
 
 
 def test_digits_lie_between_chance_and_real_digits_and_their_variety_stands_beside(study):
