@@ -1,7 +1,8 @@
 """Look at the real faces with one extractor, and at the simplest generator of all, once for all seeds.
 
 Reads data/prepared/DATASET.npz and the extractor's weights in data/raw/EXTRACTOR. Writes data/statistics/EXTRACTOR.npz:
-features of the test images, moments of the training images, and of both protocols the floor and the real images' score.
+features of the test images, moments of the training images, and of both protocols the floor, the ceilings of precision and
+recall, and the real images' score.
 
     python -m stages.evaluation.statistics efficientnet_lite0
 """

@@ -19,15 +19,17 @@ from stages.runtime.images import save_arrays, scratch
 from stages.runtime.schema import ACGANSample
 from stages.runtime.seeding import seed_step
 from stages.runtime.stage import run
-from stages.runtime.weights import load_weights
+from stages.runtime.weights import check_form, load_weights
 
 SAMPLES = Path("samples")
 
 
 def main(seed: Annotated[int, "seed of the run", "acgan.seeds"]) -> None:
-    batch_norm_eps, settings = params.read("acgan.train.batch_norm_eps", "acgan.sample")
+    batch_norm_eps, fit, settings = params.read("acgan.train.batch_norm_eps", "acgan.train.fit", "acgan.sample")
+    path = f"models/acgan-{seed}/weights.safetensors"
+    check_form(path, {"batch_norm_eps": batch_norm_eps, "fit": fit})
     generator = Generator(batch_norm_eps)
-    load_weights(f"models/acgan-{seed}/weights.safetensors", generator, "average.")
+    load_weights(path, generator, "average.")
     images, labels = sample(device.place(generator, device.pick()), seed, settings, SAMPLES)
     save_arrays(SAMPLES / f"acgan-{seed}.npz", images=images, labels=labels)
 

@@ -258,7 +258,7 @@ class Dsn(Group):
         if self.lambda_steps <= self.similarity_start:
             raise ValueError(f"lambda_steps {self.lambda_steps} must come after similarity_start {self.similarity_start}")
         if self.similarity_weight and self.steps <= self.similarity_start:
-            raise ValueError(f"steps {self.steps} end before similarity_start {self.similarity_start}, and nothing would adapt")
+            raise ValueError(f"steps {self.steps} must go beyond similarity_start {self.similarity_start}, or nothing adapts")
         return self
 
 

@@ -1,5 +1,6 @@
 """Weight files: safetensors, never pickles."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ def save_weights(path: str | Path, tensors: dict[str, Tensor], form: dict[str, A
     """Write tensors by name as safetensors, on the CPU and contiguous, and what no tensor tells of the model (`check_form`)."""
     with replacing(path) as temporary:
         # As bytes, so that a full disk is an OSError as everywhere: safetensors' own writer raises something else.
-        temporary.write_bytes(save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, _words(form)))
+        temporary.write_bytes(save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, _told(form)))
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -29,11 +30,10 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 def check_form(path: str | Path, form: dict[str, Any]) -> None:
     """UserError where the weights were saved with another form than this, values in place of which any tensors would fit."""
     with _readable(path), safetensors.safe_open(path, "pt") as file:
-        saved = file.metadata() or {}
-    for name, value in _words(form).items():
-        if saved.get(name) != value:
-            found = f"{name} is {saved[name]} there" if name in saved else f"it tells no {name}"
-            raise UserError(f"{path} belongs to another model than the params describe ({found}, {value} here)")
+        saved = (file.metadata() or {}).get("form")
+    if saved != _told(form)["form"]:
+        there = "nothing" if saved is None else repr(saved[:150])
+        raise UserError(f"{path} belongs to another model than the params describe ({there} there, {_told(form)['form']!r} here)")
 
 
 def load_weights(path: str | Path, module: nn.Module, prefix: str = "") -> None:
@@ -46,9 +46,9 @@ def load_weights(path: str | Path, module: nn.Module, prefix: str = "") -> None:
         raise UserError(f"{path} belongs to another model than the params describe ({first[:150]})") from None
 
 
-def _words(form: dict[str, Any] | None) -> dict[str, str]:
-    """Values as safetensors keeps them beside its tensors."""
-    return {name: str(value) for name, value in (form or {}).items()}
+def _told(form: dict[str, Any] | None) -> dict[str, str] | None:
+    """What stands beside the tensors: one word, since safetensors writes several in another order each time."""
+    return None if form is None else {"form": json.dumps(form, sort_keys=True)}
 
 
 @contextmanager

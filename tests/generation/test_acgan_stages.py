@@ -225,6 +225,7 @@ def test_a_data_set_that_streams_from_disk_gives_the_same_weights(tmp_path, monk
     assert model.feed.resident is None
     streamed, _ = train_tiny(tmp_path / "streamed", model=model)
     monkeypatch.delenv("RESIDENT_GB")
+    assert tiny_model().feed.resident is not None
     resident, _ = train_tiny(tmp_path / "resident")
     assert same(streamed, resident)
 

@@ -153,8 +153,8 @@ def test_weights_of_another_network_than_the_params_are_refused(network):
 @pytest.mark.parametrize(
     ("here", "said"),
     [
-        ({"batch_norm_eps: 1.0e-05": "batch_norm_eps: 0.8"}, "batch_norm_eps is 1e-05 there, 0.8 here"),
-        ({"fit: resize": "fit: pad", "form: clean": "form: crop"}, "fit is resize there, pad here"),
+        ({"batch_norm_eps: 1.0e-05": "batch_norm_eps: 0.8"}, "1e-05.*there.*0.8.*here"),
+        ({"fit: resize": "fit: pad", "form: clean": "form: crop"}, "resize.*there.*pad.*here"),
     ],
 )
 def test_an_acgan_that_was_trained_in_another_form_than_the_params_have_is_refused(here, said):
@@ -164,7 +164,7 @@ def test_an_acgan_that_was_trained_in_another_form_than_the_params_have_is_refus
         assert old in changed
         changed = changed.replace(old, new)
     Path("params.yaml").write_text(changed)
-    with pytest.raises(UserError, match=f"belongs to another model than the params describe .{said}"):
+    with pytest.raises(UserError, match=f"belongs to another model than the params describe .*{said}"):
         sample.main(DIGITS, out="x.png")
     assert not Path("x.png").exists()
 
@@ -172,7 +172,7 @@ def test_an_acgan_that_was_trained_in_another_form_than_the_params_have_is_refus
 def test_weights_that_tell_nothing_of_their_form_are_refused():
     os.unlink("models")
     write_weights(DIGITS, acgan.Generator())
-    with pytest.raises(UserError, match="it tells no batch_norm_eps, 1e-05 here"):
+    with pytest.raises(UserError, match="nothing there"):
         sample.main(DIGITS, out="x.png")
 
 

@@ -62,7 +62,10 @@ def test_the_default_is_the_laptop_preset():
         ({"training": None}, "training: is missing"),
         ({"judge__dataset": "mfeat"}, "judge.dataset is mfeat, but is to score mnistm (acgan.dataset)"),
         ({"acgan__dataset": "mfeat"}, "judge.dataset is mnistm, but is to score mfeat (acgan.dataset)"),
-        ({"adaptation__dsn__steps": 100}, "adaptation.dsn: steps 100 end before similarity_start 100"),
+        (
+            {"adaptation__dsn__steps": 100},
+            "adaptation.dsn: steps 100 must go beyond similarity_start 100",
+        ),
         ({"acgan__dataset": "syn"}, "acgan.dataset is syn, whose side of 32 (data.datasets.syn.size) must be 28"),
         ({"data__datasets__mnist": {"seed": 0}}, "data.datasets.mnist: there is no key 'mnist'; did you mean 'mnistm'?"),
         ({"data__datasets__orl": EMPTY}, "data.datasets: orl is empty"),

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from stages.runtime.errors import UserError
-from stages.runtime.weights import load_weights, read_weights, save_weights
+from stages.runtime.weights import check_form, load_weights, read_weights, save_weights
 
 
 @pytest.fixture
@@ -82,3 +82,28 @@ def test_a_missing_file_or_a_folder_in_its_place_is_named(path):
     path.mkdir()
     with pytest.raises(UserError, match=f"^{path} "):
         read_weights(path)
+
+
+def test_the_same_weights_of_the_same_form_are_the_same_bytes(tmp_path):
+    form = {name: float(number) for number, name in enumerate("abcdefgh")}
+    written = set()
+    for number in range(20):
+        path = tmp_path / f"{number}.safetensors"
+        save_weights(path, {"w": torch.ones(2)}, dict(sorted(form.items(), reverse=number % 2)))
+        written.add(path.read_bytes())
+    assert len(written) == 1
+
+
+def test_weights_are_of_the_form_that_they_were_saved_with(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_weights(path, {"w": torch.ones(2)}, {"eps": 1e-05, "fit": "pad"})
+    check_form(path, {"eps": 1e-05, "fit": "pad"})
+    for other in ({"eps": 0.8, "fit": "pad"}, {"eps": 1e-05}, {"eps": 1e-05, "fit": "pad", "width": 3}):
+        with pytest.raises(UserError, match="another model than the params describe .*1e-05.* there, .* here"):
+            check_form(path, other)
+    save_weights(path, {"w": torch.ones(2)})
+    with pytest.raises(UserError, match="nothing there"):
+        check_form(path, {"eps": 1e-05})
+    path.write_bytes(b"damaged")
+    with pytest.raises(UserError, match="no readable safetensors file"):
+        check_form(path, {})
