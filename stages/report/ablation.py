@@ -168,7 +168,7 @@ class Queue:
         if any(state == RUNNING for _, state in states.values()) and not self.answering():
             lost = [name for name, state in states.values() if state == RUNNING]
             repro.ask("queue", "kill", "--force", *lost)
-            states = self.states()
+            states = self.ended()
         for experiment in missing:
             name, state = states.get(experiment.key, (experiment.name, None))
             if state not in (QUEUED, RUNNING):
@@ -177,6 +177,14 @@ class Queue:
                 words = [word for override in experiment.overrides for word in ("-S", override)]
                 repro.ask("exp", "run", "--queue", "--name", experiment.name, *words, TARGET)
                 interruption.say(f"queued {experiment.name}")
+
+    def ended(self) -> dict[str, tuple[str, str]]:
+        """The states once nothing runs, or after a minute: what was killed is said to run for a while yet."""
+        until, states = time.monotonic() + SECONDS_TO_ANSWER, self.states()
+        while any(state == RUNNING for _, state in states.values()) and time.monotonic() < until:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            states = self.states()
+        return states
 
     def start(self, jobs: int) -> None:
         """Start workers, each with its own GPU or part of the cores; they end by themselves once the queue is empty."""

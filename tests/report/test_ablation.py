@@ -180,9 +180,11 @@ def test_what_has_failed_is_queued_anew_with_its_overrides(queue):
     assert queue.asked == [f"queue remove {FIRST.name}", first, second]
 
 
-def test_what_has_lost_its_worker_is_queued_anew(queue):
+def test_what_has_lost_its_worker_is_queued_anew(queue, monkeypatch):
+    """It is said to run for a while yet after it was killed."""
+    monkeypatch.setattr(ablation, "SECONDS_TO_ANSWER", 60)
     queue.workers = {}
-    queue.looks = [queued((FIRST, "Running")), queued((FIRST, "Failed"))]
+    queue.looks = [*[queued((FIRST, "Running"))] * 3, queued((FIRST, "Failed"))]
     queue.put([FIRST])
     assert queue.asked[:2] == [f"queue kill --force {FIRST.name}", f"queue remove {FIRST.name}"] and len(queue.asked) == 3
 
