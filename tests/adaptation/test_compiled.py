@@ -29,20 +29,21 @@ def after_three_passes(compiled: bool) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in (found | norm.state_dict()).items()}
 
 
-def after_three_steps(name: str, compiled: bool) -> dict[str, np.ndarray]:
-    """What a method records in each step, then its weights and running statistics."""
+def after_three_steps(name: str, compiled: bool) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What a method records in each step, with its running statistics then; and how far its weights have moved."""
     model = make(name, compiled=compiled, **({"width": 8} if name == "mean_teacher" else {}))
     assert sum(part._compiled_call_impl is not None for part in model.modules()) == (NETWORKS[name] if compiled else 0)
     # Of a bias before batch norm the gradient is nothing but rounding, of which Adam would make a whole step.
     model.optimizers["adam"].param_groups[0]["eps"] = 0.01
-    found = {}
+    found, before = {}, {key: tensor.detach().clone() for key, tensor in model.named_parameters()}
     for step in (1, 2, 3):
         seed_step(0, step)
         found |= {f"{key} of step {step}": value.numpy() for key, value in model.update(step).items()}
-    return found | {key: tensor.numpy() for key, tensor in model.state_dict().items()}
+    moved = {key: (tensor.detach() - before[key]).numpy() for key, tensor in model.named_parameters()}
+    return found | {key: tensor.numpy() for key, tensor in model.named_buffers()}, moved
 
 
-def all_methods_compiled() -> dict[str, dict[str, np.ndarray]]:
+def all_methods_compiled() -> dict[str, tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
     """Every method after three steps; what one compiles, others with the same networks use."""
     from torch._dynamo import config as tracing
     from torch._inductor import config
@@ -72,10 +73,16 @@ def test_compiled_methods_learn_what_others_do_and_keep_the_names_of_their_weigh
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         compiled = pool.apply(all_methods_compiled)
     assert compiled.keys() == set(METHODS)
-    for method, found in compiled.items():
-        eager = after_three_steps(method, compiled=False)
-        assert found.keys() == eager.keys()
+    for method, (found, moved) in compiled.items():
+        eager, eager_moved = after_three_steps(method, compiled=False)
+        assert (found.keys(), moved.keys()) == (eager.keys(), eager_moved.keys())
         for name, values in found.items():
             assert np.isfinite(values).all(), f"{name} of {method}"
-            # A step changes weights by up to a thousandth.
             np.testing.assert_allclose(values, eager[name], rtol=1e-4, atol=1e-4, err_msg=f"{name} of {method}")
+        # Not weight by weight: where two values under a pooling are equal but for rounding, another one wins, to which a few
+        # filters' weights answer. It does on one processor, with one thread and not with two.
+        away = sum(np.square(moved[name] - values).sum() for name, values in eager_moved.items()) ** 0.5
+        whole = sum(np.square(values).sum() for values in eager_moved.values()) ** 0.5
+        assert whole > 0 and away < 0.02 * whole, (
+            f"{method}: weights are {away / whole:.2%} of their way off"
+        )
