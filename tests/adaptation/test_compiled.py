@@ -83,6 +83,4 @@ def test_compiled_methods_learn_what_others_do_and_keep_the_names_of_their_weigh
         # filters' weights answer. It does on one processor, with one thread and not with two.
         away = sum(np.square(moved[name] - values).sum() for name, values in eager_moved.items()) ** 0.5
         whole = sum(np.square(values).sum() for values in eager_moved.values()) ** 0.5
-        assert whole > 0 and away < 0.02 * whole, (
-            f"{method}: weights are {away / whole:.2%} of their way off"
-        )
+        assert whole > 0 and away < 0.02 * whole, f"{method}: weights are {away / whole:.2%} of their way off"
