@@ -111,6 +111,9 @@ def test_the_figures_of_runs_of_another_preset_are_those_that_were_read():
     assert f"to {min(distances):.2f}–{max(distances):.2f}" in words
     regrets = [value for (_, _, figure), value in read.items() if figure.startswith("regret.")]
     assert f"no rule loses more than {max(regrets):.1f} points" in words
+    faces = {line["figure"]: float(line["value"]) for line in lines if line["run"] == "stylegan2-0"}
+    found = f"to {faces['clean.fd']:.1f}, precision to {faces['clean.precision']:.2f} and recall to {faces['clean.recall']:.2f}"
+    assert f"`fd` gets {found}" in words
     of_digits = {line["figure"]: f"{100 * float(line['value']):.1f} %" for line in every if "batch_size=64" in line["changes"]}
     assert f"had got {of_digits['judge_accuracy']} read in seed 0 at a recall of {of_digits['recall']}" in words
     longer = {
