@@ -114,6 +114,12 @@ def test_the_figures_of_runs_of_another_preset_are_those_that_were_read():
     faces = {line["figure"]: float(line["value"]) for line in lines if line["run"] == "stylegan2-0"}
     found = f"to {faces['clean.fd']:.1f}, precision to {faces['clean.precision']:.2f} and recall to {faces['clean.recall']:.2f}"
     assert f"`fd` gets {found}" in words
+    later = {
+        figure: [100 * float(line["value"]) for line in lines if line["run"].startswith("acgan") and line["figure"] == figure]
+        for figure in ("judge_accuracy", "recall")
+    }
+    accuracy, recall = (f"{fmean(values):.1f} ± {stdev(values):.1f} %" for values in later.values())
+    assert f"with AMX {accuracy} at {recall}" in words
     of_digits = {line["figure"]: f"{100 * float(line['value']):.1f} %" for line in every if "batch_size=64" in line["changes"]}
     assert f"had got {of_digits['judge_accuracy']} read in seed 0 at a recall of {of_digits['recall']}" in words
     longer = {
