@@ -161,11 +161,13 @@ def generators(count: int) -> None:
     from stages.generation.acgan import Generator
     from stages.generation.stylegan2 import StyleGAN2
 
-    network = params.load(Path("params.yaml")).stylegan2.network.model_dump(exclude={"minibatch_stddev"})
-    for name, module in (("stylegan2-0", StyleGAN2(32, **network)), ("acgan-0", Generator())):
+    settings = params.load(Path("params.yaml"))
+    network = settings.stylegan2.network.model_dump(exclude={"minibatch_stddev"})
+    form = settings.acgan.train.model_dump(include={"batch_norm_eps", "fit"})
+    for name, module in (("stylegan2-0", StyleGAN2(32, **network)), ("acgan-0", Generator(form["batch_norm_eps"]))):
         weights = {f"average.{key}": tensor for key, tensor in module.state_dict().items()}
         weights["mean_style"] = torch.zeros(network["latent_dim"])
-        save_weights(f"models/{name}/weights.safetensors", weights)
+        save_weights(f"models/{name}/weights.safetensors", weights, form if name == "acgan-0" else None)
 
 
 def sample_faces(count: int) -> None:
