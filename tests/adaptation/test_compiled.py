@@ -79,8 +79,10 @@ def test_compiled_methods_learn_what_others_do_and_keep_the_names_of_their_weigh
         for name, values in found.items():
             assert np.isfinite(values).all(), f"{name} of {method}"
             np.testing.assert_allclose(values, eager[name], rtol=1e-4, atol=1e-4, err_msg=f"{name} of {method}")
-        # Not weight by weight: where two values under a pooling are equal but for rounding, another one wins, to which a few
-        # filters' weights answer. It does on one processor, with one thread and not with two.
-        away = sum(np.square(moved[name] - values).sum() for name, values in eager_moved.items()) ** 0.5
-        whole = sum(np.square(values).sum() for values in eager_moved.values()) ** 0.5
-        assert whole > 0 and away < 0.02 * whole, f"{method}: weights are {away / whole:.2%} of their way off"
+        # Nearly all weights alike, and all of them together: on one processor 0.4 % of source_only's are not, by up to 9e-4, with
+        # one thread, and none with two. Why is not known; another choice under a pooling, where rounding decides, would do it.
+        values, eager_values = (np.concatenate([way[name].ravel() for name in eager_moved]) for way in (moved, eager_moved))
+        off, away = np.abs(values - eager_values) > 1e-4, np.linalg.norm(values - eager_values) / np.linalg.norm(eager_values)
+        assert off.mean() < 0.01 and away < 0.02, (
+            f"{method}: {off.mean():.2%} of the weights are off, all by {away:.2%}"
+        )
