@@ -83,6 +83,4 @@ def test_compiled_methods_learn_what_others_do_and_keep_the_names_of_their_weigh
         # one thread, and none with two. Why is not known; another choice under a pooling, where rounding decides, would do it.
         values, eager_values = (np.concatenate([way[name].ravel() for name in eager_moved]) for way in (moved, eager_moved))
         off, away = np.abs(values - eager_values) > 1e-4, np.linalg.norm(values - eager_values) / np.linalg.norm(eager_values)
-        assert off.mean() < 0.01 and away < 0.02, (
-            f"{method}: {off.mean():.2%} of the weights are off, all by {away:.2%}"
-        )
+        assert off.mean() < 0.01 and away < 0.02, f"{method}: {off.mean():.2%} of the weights are off, all by {away:.2%}"
