@@ -31,6 +31,8 @@ TARGET = "summarize"
 GRAPH = "dvc.yaml"
 QUEUED, RUNNING, FAILED, SUCCESS = "Queued", "Running", "Failed", "Success"
 SECONDS_BETWEEN_LOOKS, SECONDS_TO_ANSWER, SECONDS_BETWEEN_QUESTIONS = 5, 60, 300
+# A worker ends where it reads a message of the queue that is half written.
+MOST_STARTS = 10
 
 Answer = TypeVar("Answer")
 
@@ -132,16 +134,27 @@ def bring(wanted: list[Experiment], jobs: int) -> dict[str, str]:
         return {}
     queue = Queue()
     try:
-        queue.put(missing)
-        queue.start(jobs)
-        for state in queue.watch(missing):
-            interruption.say(state)
+        work_off(queue, missing, jobs)
     except KeyboardInterrupt as error:
         queue.withdraw(missing)
         error.args = ("stopped: the same command goes on from here",)
         raise
     done = finished()
     return {experiment.name: queue.why(experiment) for experiment in missing if experiment.key not in done}
+
+
+def work_off(queue: "Queue", missing: list[Experiment], jobs: int) -> None:
+    """Run the experiments; workers that end before their work are followed by others, UserError where those do no better."""
+    for _ in range(MOST_STARTS):
+        queue.put(missing)
+        queue.start(jobs)
+        for state in queue.watch(missing):
+            interruption.say(state)
+        missing = going(missing, queue.states())
+        if not missing:
+            return
+        interruption.say("the workers of DVC's queue have ended before their work")
+    raise UserError(f"the workers of DVC's queue have ended {MOST_STARTS} times before their work: the same command starts more")
 
 
 class Queue:
@@ -211,23 +224,21 @@ class Queue:
         return True
 
     def watch(self, missing: list[Experiment]) -> Iterator[str]:
-        """A line for every experiment that ends, until none of them waits or runs; UserError where no worker is left."""
+        """A line for every experiment that ends, until none of them waits or runs, or no worker is left."""
         began = asked = time.monotonic()
         alive = True
         ended: list[Experiment] = []
         while True:
             states = self.states()
-            going = [one for one in missing if states.get(one.key, ("", ""))[1] in (QUEUED, RUNNING)]
-            for experiment in [one for one in missing if one not in going and one not in ended]:
+            left = going(missing, states)
+            for experiment in [one for one in missing if one not in left and one not in ended]:
                 ended.append(experiment)
-                left = (time.monotonic() - began) / len(ended) * (len(missing) - len(ended))
+                seconds = (time.monotonic() - began) / len(ended) * (len(missing) - len(ended))
                 state = states.get(experiment.key, ("", "taken out of the queue"))[1]
-                how = {FAILED: "failed", SUCCESS: f"done; about {left / 60:.0f} min left"}.get(state, state)
+                how = {FAILED: "failed", SUCCESS: f"done; about {seconds / 60:.0f} min left"}.get(state, state)
                 yield f"{len(ended)} of {len(missing)}: {experiment.name} {how}"
-            if not going:
+            if not left or not alive:
                 return
-            if not alive:
-                raise UserError("the workers of DVC's queue have ended before their work: the same command starts others")
             if time.monotonic() > asked + SECONDS_BETWEEN_QUESTIONS:
                 alive, asked = self.answered_by(1), time.monotonic()
             time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -247,6 +258,11 @@ class Queue:
             return repro.told(repro.ask("queue", "logs", experiment.name))
         except UserError as error:
             return str(error)
+
+
+def going(experiments: Iterable[Experiment], states: dict[str, tuple[str, str]]) -> list[Experiment]:
+    """Those that wait or run, or are still said to."""
+    return [one for one in experiments if states.get(one.key, ("", ""))[1] in (QUEUED, RUNNING)]
 
 
 def read_again(question: Callable[[], Answer]) -> Answer:

@@ -204,10 +204,22 @@ def test_what_somebody_takes_out_of_the_queue_is_not_called_done(queue):
     assert list(queue.watch([FIRST])) == [f"1 of 1: {FIRST.name} taken out of the queue"]
 
 
-def test_without_a_worker_waiting_ends(queue):
-    queue.looks, queue.workers = [queued((FIRST, "Queued"))], {}
-    with pytest.raises(UserError, match="workers of DVC's queue have ended"):
-        list(queue.watch([FIRST]))
+def test_workers_that_end_before_their_work_are_followed_by_others(queue, capsys):
+    starts = []
+
+    def start(jobs: int) -> None:
+        starts.append(jobs)
+        queue.looks = [queued((FIRST, "Success"), (SECOND, "Queued" if len(starts) < 3 else "Success"))]
+
+    queue.start, queue.looks, queue.workers = start, [queued((FIRST, "Queued"), (SECOND, "Queued"))], {}
+    ablation.work_off(queue, [FIRST, SECOND], 2)
+    said = capsys.readouterr().err
+    assert starts == [2, 2, 2] and said.count("have ended before their work") == 2 and said.count(FIRST.name) == 1
+    queue.start = starts.append
+    queue.looks = [queued((FIRST, "Queued"))]
+    with pytest.raises(UserError, match="workers of DVC's queue have ended 10 times before their work"):
+        ablation.work_off(queue, [FIRST], 1)
+    assert len(starts) == 13
 
 
 def test_a_file_of_the_queue_that_is_just_being_written_is_read_again(queue, monkeypatch):
