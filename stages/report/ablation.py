@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -30,8 +31,7 @@ FILE = "ablation.yaml"
 TARGET = "summarize"
 GRAPH = "dvc.yaml"
 QUEUED, RUNNING, FAILED, SUCCESS = "Queued", "Running", "Failed", "Success"
-SECONDS_BETWEEN_LOOKS, SECONDS_TO_ANSWER, SECONDS_BETWEEN_QUESTIONS = 5, 60, 300
-# A worker ends where it reads a message of the queue that is half written.
+SECONDS_BETWEEN_LOOKS, SECONDS_TO_ANSWER = 5, 60
 MOST_STARTS = 10
 
 Answer = TypeVar("Answer")
@@ -175,10 +175,24 @@ class Queue:
         """How many workers answer."""
         return len(read_again(self.queue.worker_status))
 
+    def working(self) -> bool:
+        """Whether a worker is there, even if it does not answer.
+
+        One that has read a message half written neither answers nor takes another experiment, but ends the one that it has.
+        """
+        # It comes with dvc.
+        import psutil
+
+        for file in Path(self.queue.wdir).glob("dvc-exp-worker-*.pid"):
+            with suppress(OSError, ValueError, psutil.Error):
+                if "queue-worker" in psutil.Process(int(file.read_text())).cmdline():
+                    return True
+        return False
+
     def put(self, missing: Iterable[Experiment]) -> None:
         """Queue what neither waits nor runs; what has failed, or lost its worker, is queued anew."""
         states = self.states()
-        if any(state == RUNNING for _, state in states.values()) and not self.answering():
+        if any(state == RUNNING for _, state in states.values()) and not self.working():
             lost = [name for name, state in states.values() if state == RUNNING]
             repro.ask("queue", "kill", "--force", *lost)
             states = self.ended()
@@ -212,21 +226,13 @@ class Queue:
             if subprocess.run(command, env=variables | {"PATH": path}, stdin=nowhere, stdout=nowhere, stderr=nowhere).returncode:
                 raise UserError("`dvc queue start` fails: run it by hand to see why")
             # The next one that is started must not take this one for missing.
-            self.answered_by(slot + 1)
-
-    def answered_by(self, count: int) -> bool:
-        """Whether so many workers answer within a minute."""
-        until = time.monotonic() + SECONDS_TO_ANSWER
-        while self.answering() < count:
-            if time.monotonic() > until:
-                return False
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        return True
+            until = time.monotonic() + SECONDS_TO_ANSWER
+            while self.answering() <= slot and time.monotonic() < until:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def watch(self, missing: list[Experiment]) -> Iterator[str]:
         """A line for every experiment that ends, until none of them waits or runs, or no worker is left."""
-        began = asked = time.monotonic()
-        alive = True
+        began = time.monotonic()
         ended: list[Experiment] = []
         while True:
             states = self.states()
@@ -237,10 +243,8 @@ class Queue:
                 state = states.get(experiment.key, ("", "taken out of the queue"))[1]
                 how = {FAILED: "failed", SUCCESS: f"done; about {seconds / 60:.0f} min left"}.get(state, state)
                 yield f"{len(ended)} of {len(missing)}: {experiment.name} {how}"
-            if not left or not alive:
+            if not left or not self.working():
                 return
-            if time.monotonic() > asked + SECONDS_BETWEEN_QUESTIONS:
-                alive, asked = self.answered_by(1), time.monotonic()
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def withdraw(self, missing: list[Experiment]) -> None:

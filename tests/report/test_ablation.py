@@ -1,8 +1,10 @@
 """Experiments of the ablation: which are run, in what state they are, and the table of what they gave."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -153,14 +155,14 @@ def queued(*states: tuple[Experiment, str]) -> list[dict]:
 def queue(monkeypatch):
     """A queue in which DVC says the `looks` one after the other, the last one for ever; what it is asked to do is in `asked`."""
     queue = Queue.__new__(Queue)
-    queue.looks, queue.asked, queue.workers = [[]], [], {"worker": []}
+    queue.looks, queue.asked, queue.working = [[]], [], lambda: True
 
     def look() -> list[dict]:
         return queue.looks.pop(0) if len(queue.looks) > 1 else queue.looks[0]
 
-    queue.queue = SimpleNamespace(status=look, worker_status=lambda: queue.workers)
+    queue.queue = SimpleNamespace(status=look)
     monkeypatch.setattr(repro, "ask", lambda *words: queue.asked.append(" ".join(words)) or "error: why")
-    for name in ("SECONDS_BETWEEN_LOOKS", "SECONDS_TO_ANSWER", "SECONDS_BETWEEN_QUESTIONS"):
+    for name in ("SECONDS_BETWEEN_LOOKS", "SECONDS_TO_ANSWER"):
         monkeypatch.setattr(ablation, name, 0)
     return queue
 
@@ -183,7 +185,7 @@ def test_what_has_failed_is_queued_anew_with_its_overrides(queue):
 def test_what_has_lost_its_worker_is_queued_anew(queue, monkeypatch):
     """It is said to run for a while yet after it was killed."""
     monkeypatch.setattr(ablation, "SECONDS_TO_ANSWER", 60)
-    queue.workers = {}
+    queue.working = lambda: False
     queue.looks = [*[queued((FIRST, "Running"))] * 3, queued((FIRST, "Failed"))]
     queue.put([FIRST])
     assert queue.asked[:2] == [f"queue kill --force {FIRST.name}", f"queue remove {FIRST.name}"] and len(queue.asked) == 3
@@ -211,7 +213,8 @@ def test_workers_that_end_before_their_work_are_followed_by_others(queue, capsys
         starts.append(jobs)
         queue.looks = [queued((FIRST, "Success"), (SECOND, "Queued" if len(starts) < 3 else "Success"))]
 
-    queue.start, queue.looks, queue.workers = start, [queued((FIRST, "Queued"), (SECOND, "Queued"))], {}
+    queue.start, queue.working = start, lambda: False
+    queue.looks = [queued((FIRST, "Queued"), (SECOND, "Queued"))]
     ablation.work_off(queue, [FIRST, SECOND], 2)
     said = capsys.readouterr().err
     assert starts == [2, 2, 2] and said.count("have ended before their work") == 2 and said.count(FIRST.name) == 1
@@ -220,6 +223,20 @@ def test_workers_that_end_before_their_work_are_followed_by_others(queue, capsys
     with pytest.raises(UserError, match="workers of DVC's queue have ended 10 times before their work"):
         ablation.work_off(queue, [FIRST], 1)
     assert len(starts) == 13
+
+
+def test_a_worker_counts_while_its_process_is_there_whether_it_answers_or_not(queue, tmp_path):
+    del queue.working
+    queue.queue.wdir = str(tmp_path)
+    assert not queue.working()
+    (tmp_path / "dvc-exp-worker-1.pid").write_text("half writ")
+    (tmp_path / "dvc-exp-worker-2.pid").write_text(str(os.getpid()))
+    assert not queue.working(), "another process has the number of one that has ended"
+    worker = subprocess.Popen([sys.executable, "-c", "input()", "queue-worker"], stdin=subprocess.PIPE)
+    (tmp_path / "dvc-exp-worker-3.pid").write_text(str(worker.pid))
+    assert queue.working()
+    worker.communicate()
+    assert not queue.working()
 
 
 def test_a_file_of_the_queue_that_is_just_being_written_is_read_again(queue, monkeypatch):
