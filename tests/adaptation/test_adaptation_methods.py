@@ -113,6 +113,30 @@ def test_predicts_logits_and_codes_in_evaluation_mode(name):
     assert model.training
 
 
+def test_dsn_predicts_and_embeds_by_its_shared_encoder_alone():
+    model = make("dsn")
+    batch = torch.rand(6, 3, 28, 28) * 2 - 1
+    before = model.predict(batch), model.embed(batch)
+    network = model.network
+    for part in (network.private_source, network.private_target, network.decoder, network.domain_head):
+        for parameter in part.parameters():
+            torch.nn.init.normal_(parameter)
+    assert torch.equal(model.predict(batch), before[0]) and torch.equal(model.embed(batch), before[1])
+    for parameter in network.shared.parameters():
+        torch.nn.init.normal_(parameter)
+    assert not torch.equal(model.predict(batch), before[0]) and not torch.equal(model.embed(batch), before[1])
+
+
+@every_method
+def test_adam_is_given_the_params_betas_and_dsn_its_weight_decay(name):
+    model = make(name)
+    changes = {"weight_decay": 0.1} if name == "dsn" else {}
+    settings = SETTINGS[name].model_copy(update=changes)
+    model.start(model.batches, COMMON.model_copy(update={"beta1": 0.5, "beta2": 0.9}), settings)
+    [group] = model.optimizers["adam"].param_groups
+    assert (group["betas"], group["weight_decay"], group["lr"]) == ((0.5, 0.9), changes.get("weight_decay", 0.0), COMMON.lr)
+
+
 @every_method
 def test_a_classifier_needs_no_training_data_to_predict(name):
     assert named(name)().predict(torch.zeros(2, 3, 28, 28)).shape == (2, 10)

@@ -7,12 +7,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
 
 from stages.adaptation import embed, evaluate, selection, train
-from stages.adaptation.method import METHODS
+from stages.adaptation.method import METHODS, in_batches, named
 from stages.runtime import parallel
 from stages.runtime.errors import UserError
 from stages.runtime.images import load_arrays, save_arrays
@@ -176,7 +177,8 @@ def evaluation(method):
 def test_a_rule_s_snapshot_becomes_the_model_without_any_target_label(step, monkeypatch, capsys):
     """Whatever the scores are, so that each step is taken once."""
     given = iter([{rule: float(at == step) for rule in selection.RULES[1:]} for at in (2, 4, 6)] * 2)
-    monkeypatch.setattr(selection, "scores", lambda model, images: next(given))
+    judged_by = []
+    monkeypatch.setattr(selection, "scores", lambda model, images: judged_by.append(images) or next(given))
     change("common", selection="target_entropy")
     hidden = Path("data/pairs") / PAIR
     for name in ("target.npz", "test.npz"):
@@ -191,6 +193,8 @@ def test_a_rule_s_snapshot_becomes_the_model_without_any_target_label(step, monk
     assert content["accuracy"] == accuracies[step]
     assert content["selection"]["target_entropy"] == {"step": step, "regret": max(accuracies.values()) - accuracies[step]}
     assert content["selection"]["last"] == {"step": 6, "regret": max(accuracies.values()) - accuracies[6]}
+    (training_images,) = load_arrays(hidden / "train.npz", "target_images")
+    assert len(judged_by) == 6 and all(np.array_equal(images, training_images) for images in judged_by)
 
 
 def test_training_and_evaluation_choose_alike():
@@ -257,6 +261,13 @@ def test_the_proxy_distance_is_0_for_one_domain_and_2_for_two():
     assert evaluate.proxy_a_distance(codes[0], codes[2][:1], 0) is None
 
 
+def test_the_proxy_distance_is_of_codes_that_its_classifier_has_not_seen():
+    """Any 200 codes of 300 features can be told apart; of one domain, others can't."""
+    source, target = (np.random.default_rng(seed).normal(size=(count, 300)) for seed, count in ((0, 200), (1, 350)))
+    assert abs(evaluate.proxy_a_distance(source, target[:200], 0)) < 0.6
+    assert abs(evaluate.proxy_a_distance(source, target, 0)) < 0.6
+
+
 def test_labelled_images_for_tuning_are_scored_by_themselves():
     train.main(PAIR, "dann", 3)
     known = evaluation("dann")
@@ -313,6 +324,23 @@ def test_embedding_has_equally_many_points_of_each_digit_and_domain():
         assert len({row["index"] for row in points}) == 40
     embed.main(PAIR, "dsn")
     assert path.read_bytes() == first
+
+
+def test_embedding_has_each_image_s_own_code_and_prediction(monkeypatch):
+    train.main(PAIR, "dann", 3)
+    monkeypatch.setattr(embed, "layout", lambda codes, perplexity, seed: codes[:, :2])
+    embed.main(PAIR, "dann")
+    model = named("dann")()
+    model.load_state_dict(read_weights(Path("models") / f"{PAIR}-dann-3/weights.safetensors"))
+    table = pd.read_csv(f"results/{PAIR}-dann/embedding.csv")
+    test = Path("data/pairs") / PAIR / "test.npz"
+    for domain, name in (("source", "source_test_images"), ("target", "test_images")):
+        rows = table[table.domain == domain]
+        images = load_arrays(test, name)[0][rows["index"]]
+        codes, logits = (in_batches(call, images) for call in (model.embed, model.predict))
+        np.testing.assert_allclose(rows[["x", "y"]], codes[:, :2], atol=1e-4)
+        assert rows.prediction.tolist() == logits.argmax(dim=1).tolist()
+    assert table[["x", "y"]].drop_duplicates().shape[0] > 40
 
 
 def test_points_are_no_more_than_both_domains_have():

@@ -121,6 +121,17 @@ def test_judge_learns_an_easy_task_and_scores_what_it_sees(place):
     assert scores["n"] == 40
 
 
+def test_judge_learns_from_training_images_alone(place):
+    """Test labels that say something else are neither learnt nor met."""
+    path = next(Path("data/prepared").iterdir())
+    arrays = dict(np.load(path))
+    save_arrays(path, **arrays | {"test_labels": (arrays["test_labels"] + 1) % 10})
+    train_judge.main()
+    report = read_json("results/judge/evaluation.json")
+    assert report["test_accuracy"] < 0.1
+    assert np.trace(np.roll(report["confusion"], 1, axis=1)) > 95
+
+
 def test_copies_of_one_image_a_class_please_the_judge_but_have_no_recall(place):
     train_judge.main()
     scores = []

@@ -231,17 +231,27 @@ def test_a_data_set_that_streams_from_disk_gives_the_same_weights(tmp_path, monk
 
 
 def check_compiled() -> None:
+    from torch._inductor import config
+
+    # Dropout draws the numbers that it draws otherwise; so finely rounded, no activation falls on the other side of 0.
+    config.fallback_random = True
+    torch.set_default_dtype(torch.float64)
+    torch.Tensor.float = torch.Tensor.double
     model = tiny_model(training=LAPTOP.training.model_copy(update={"compile": True}))
     eager = tiny_model()
-    assert model.state_dict().keys() == eager.state_dict().keys()
-    for step in (1, 2):
-        values = []
-        for one in (model, eager):
+    before = {name: tensor.clone() for name, tensor in eager.state_dict().items()}
+    for one in (model, eager):
+        # Of a bias before batch norm the gradient is nothing but rounding, of which Adam would make a whole step.
+        for optimizer in one.optimizers.values():
+            optimizer.param_groups[0]["eps"] = 0.01
+        for step in (1, 2, 3):
             seed_step(0, step)
-            values.append(torch.stack(list(one.update(step).values())[:2]))
-        assert values[0].isfinite().all()
-        # Dropout draws other numbers in compiled code; what else there is differs by rounding.
-        torch.testing.assert_close(values[0], values[1], rtol=0.2, atol=0)
+            one.update(step)
+    compiled, expected = model.state_dict(), eager.state_dict()
+    assert compiled.keys() == expected.keys()
+    for name, tensor in compiled.items():
+        way = (expected[name] - before[name]).double().norm()
+        assert way > 0 and (tensor - expected[name]).double().norm() < 1e-5 * way + 1e-12, name
     assert model.generator._compiled_call_impl is not None
     assert model.discriminator._compiled_call_impl is not None
 
@@ -300,6 +310,18 @@ def test_samples_are_those_of_the_moving_average(place):
     latents = torch.randn(40, 100)
     assert np.array_equal(images, render(model.average, latents))
     assert not np.array_equal(images, render(model.generator, latents))
+
+
+@pytest.mark.parametrize("train, sample", [({"batch_norm_eps": 0.8}, {}), ({"fit": "pad"}, {"form": "crop"})])
+def test_weights_of_another_form_are_not_sampled_from(place, train, sample):
+    train_acgan.main(0)
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    content["acgan"]["train"] |= train
+    content["acgan"]["sample"] |= sample
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match="belongs to another model than the params describe"):
+        sample_acgan.main(0)
+    assert not Path("samples/acgan-0.npz").exists()
 
 
 def test_faces_are_refused_in_one_line(place):

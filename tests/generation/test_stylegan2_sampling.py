@@ -131,6 +131,15 @@ def test_psi_of_zero_is_one_face_and_of_one_is_no_truncation() -> None:
     assert np.abs(full[:50].astype(int) - (images.clamp(0, 1) * 255).round().permute(0, 2, 3, 1).numpy()).max() <= 1
 
 
+def test_styles_lie_at_psi_between_the_mean_and_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    faces, spread, seen = build().faces, [], []
+    monkeypatch.setattr(faces, "spread", lambda w, original=faces.spread: spread.append(w) or original(w))
+    faces.mapping.register_forward_hook(lambda module, z, w: seen.append(w))
+    centre = torch.randn(16)
+    [*sample_stylegan2.sample(faces, SAMPLE, schema.Sampling(count=5, psi=0.75), 0, centre=centre).parts]
+    torch.testing.assert_close(spread[-1], 0.25 * centre + 0.75 * seen[-1])
+
+
 def test_the_tracked_mean_style_is_the_centre_of_truncation_and_changes_no_latent(
     stage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

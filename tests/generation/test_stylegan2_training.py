@@ -194,17 +194,29 @@ def test_a_step_uses_the_learning_rates_of_its_number() -> None:
 
 
 @pytest.mark.parametrize("form", ["non_saturating", "hinge_inverted"])
-def test_adaptive_augmentation_grows_with_a_discriminator_that_is_sure_of_real_images(form: str, tmp_path: Path) -> None:
-    """The loss's own sign means real: a discriminator that scores all images so is too sure, the opposite one is not."""
+def test_adaptive_augmentation_grows_with_a_discriminator_that_is_sure_of_real_images(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss's own sign means real, and generated images, which get the other one, have no say."""
     reached = {}
     for sure in (True, False):
         model = build(loss=form, ada_target=0.6, ada_images=64)
-        positive = sure == (form == "non_saturating")
-        torch.nn.init.constant_(model.discriminator.score.bias, 1e4 if positive else -1e4)
+        force_signs(model, 1e4 if sure == (form == "non_saturating") else -1e4, monkeypatch)
         history = trained(model, tmp_path / str(sure)).history
         assert [row["ada_sign"] for row in history] == [1.0 if sure else -1.0] * 6
         reached[sure] = [row["ada_p"] for row in history]
     assert reached == {True: [0.0] * 3 + [0.25] * 3, False: [0.0] * 6}
+
+
+def force_signs(model: Training, shift: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real images' scores are raised by so much, those of generated ones lowered."""
+    scores = model._scores
+
+    def shifted(*arguments) -> tuple[torch.Tensor, torch.Tensor]:
+        real, fake = scores(*arguments)
+        return real + shift, fake - shift
+
+    monkeypatch.setattr(model, "_scores", shifted)
 
 
 def test_real_and_generated_images_are_augmented_by_the_same_p(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,6 +227,28 @@ def test_real_and_generated_images_are_augmented_by_the_same_p(monkeypatch: pyte
     real, fake, fake_again = seen
     assert torch.equal(real, train_stylegan2.device.to_float(model.feed.at(1)[0], low=0.0))
     assert fake.shape == fake_again.shape == real.shape and fake_again.requires_grad and not fake.requires_grad
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.3, 0.9, 1.0])
+def test_styles_are_mixed_by_that_chance_from_any_layer_on(chance: float) -> None:
+    """Each share of 4,000 images within four standard deviations."""
+    model = build(style_mixing=chance)
+    model.part, slots = 4000, model.faces.generator.slots
+    torch.manual_seed(0)
+    z, other, cut = model._mixture()
+    assert not torch.equal(z, other) and cut.max() <= slots
+    expected = np.array([chance / slots] * slots + [1 - chance])
+    shares = np.bincount(cut.numpy(), minlength=slots + 1) / 4000
+    assert (np.abs(shares - expected) <= 4 * np.sqrt(expected * (1 - expected) / 4000)).all()
+
+
+def test_sheets_show_the_averaged_networks() -> None:
+    model = build()
+    before = model.snapshot()["images"]
+    for network, shown in ((model.faces, False), (model.average, True)):
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter)
+        assert torch.equal(model.snapshot()["images"], before) != shown
 
 
 def test_processes_share_whole_groups_of_each_part_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,6 +286,28 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(changes: dict[str
     assert same(whole.state_dict(), resumed.state_dict())
     assert result.history == expected.history
     assert all(same(result.snapshots[step], expected.snapshots[step]) for step in (3, 6))
+
+
+def test_adaptive_augmentation_resumes_between_two_changes_of_p(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped after step 6, when p is above 0 and the signs of two steps wait for step 8."""
+    whole, broken, resumed = (build(ada_target=0.6, ada_images=64, steps=10) for _ in range(3))
+    for model in (whole, broken, resumed):
+        force_signs(model, 1e4, monkeypatch)
+    expected = trained(whole, tmp_path / "whole", steps=10)
+    update = broken.update
+
+    def interrupted(step: int) -> dict[str, torch.Tensor]:
+        if step == 7:
+            raise KeyboardInterrupt
+        return update(step)
+
+    broken.update = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        trained(broken, tmp_path / "broken", steps=10)
+    assert broken.ada.p == 0.25 and broken.ada.signs > 0
+    result = trained(resumed, tmp_path / "broken", steps=10)
+    assert [row["ada_p"] for row in result.history] == [0.0] * 3 + [0.25] * 4 + [0.5] * 3
+    assert result.history == expected.history and same(whole.state_dict(), resumed.state_dict())
 
 
 @pytest.mark.parametrize("shape", [(4, 16, 12, 3), (4, 28, 28, 3), (4, 4, 4, 3), (4, 16, 16, 1)])

@@ -83,9 +83,9 @@ TRAINERS: dict[str, Callable[[], Trainable]] = {
     "dann": lambda: adaptation("dann", "jitter"),
     "dsn": lambda: adaptation("dsn"),
     # At this confidence the teacher is sure of some images and of others not.
-    "mean_teacher": lambda: adaptation("mean_teacher", "jitter", confidence=0.15, balance_weight=0.5),
+    "mean_teacher": lambda: adaptation("mean_teacher", "jitter", confidence=0.175, balance_weight=0.5),
     "mean_teacher, one batch norm, images as they are": lambda: adaptation(
-        "mean_teacher", separate_batch_norm=False, standardise=False, confidence=0.15, balance_weight=0.5
+        "mean_teacher", separate_batch_norm=False, standardise=False, confidence=0.175, balance_weight=0.5
     ),
 }
 
@@ -114,6 +114,24 @@ def test_images_beyond_the_budget_train_to_the_same_weights(name, monkeypatch):
     feeds = [resident.pop("streamed"), streamed.pop("streamed")]
     assert len(feeds[0]) and not feeds[0].any() and feeds[1].all()
     assert all(torch.equal(resident[weights], streamed[weights]) for weights in resident.keys() | streamed.keys())
+
+
+def test_adaptive_augmentation_is_at_work_where_two_processes_are_compared():
+    model = TRAINERS["stylegan2, adaptive augmentation"]()
+    for step in range(1, STEPS_OF_FORMS + 1):
+        seed_step(0, step)
+        model.update(step)
+    assert model.ada.p > 0 and model.ada.signs != 0
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINERS if "mean_teacher" in name])
+def test_the_teacher_is_sure_of_more_images_in_one_of_two_processes_than_in_the_other(name):
+    """As where it is sure of an odd number."""
+    model, sure = TRAINERS[name](), []
+    for step in range(1, STEPS_OF_FORMS + 1):
+        seed_step(0, step)
+        sure.append(model.update(step)["confident_share"].item() * BATCH["batch_size"])
+    assert all(0 < number < BATCH["batch_size"] for number in sure) and any(number % 2 == 1 for number in sure)
 
 
 def test_every_trainer_is_compared():

@@ -182,5 +182,21 @@ def read_by(module: str, words: list[str], monkeypatch) -> set[str]:
     return asked
 
 
+def reads_params(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == "params.read"
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "stages").rglob("*.py")), ids=lambda file: str(file.relative_to(ROOT / "stages")))
+def test_params_are_read_once_and_in_main(file):
+    """So that what main asks for at first, which is what dvc.yaml is held against, is all that the stage is made by."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    [*mains] = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main"]
+    inside = [node for main in mains for node in ast.walk(main) if reads_params(node)]
+    assert len(inside) == sum(map(reads_params, ast.walk(tree)))
+    branches = [node for main in mains for node in main.body if isinstance(node, ast.If) and node.orelse]
+    either = [[sum(map(reads_params, ast.walk(line))) for line in (*node.body, *node.orelse)] for node in branches]
+    assert len(inside) <= 1 or (len(inside) == 2 and any(sorted(found) == [1, 1] for found in either))
+
+
 def declared(stage) -> set[str]:
     return {key for dep in stage.deps if isinstance(dep, ParamsDependency) for key in dep.params}
