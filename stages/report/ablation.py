@@ -53,6 +53,7 @@ def main() -> None:
     known = claims.read(FILE)
     asked = claims.chosen(known, os.environ.get("ONLY", ""))
     jobs = wanted_jobs()
+    repro.one_device_each()
     check_workspace()
     plan = planned(asked)
     failed: dict[str, str] = {}
@@ -165,11 +166,16 @@ class Queue:
         from dvc.repo import Repo
 
         self.queue = Repo().experiments.celery_queue
+        self.last: dict[str, tuple[str, str]] = {}
 
     def states(self) -> dict[str, tuple[str, str]]:
-        """Name and state of all in the queue, by key."""
+        """Name and state of all in the queue, by key.
+
+        DVC looks first at what runs and then at what waits, and does not see what begins to run between: that is as it was last.
+        """
         tasks = read_again(self.queue.status)
-        return {key_of(task["name"]): (task["name"], task["status"]) for task in tasks if task["name"]}
+        before, self.last = self.last, {key_of(task["name"]): (task["name"], task["status"]) for task in tasks if task["name"]}
+        return before | self.last
 
     def answering(self) -> int:
         """How many workers answer."""

@@ -25,8 +25,8 @@ from stages.runtime.stage import run as run_stage
 
 FOLDER = Path("report/cards")
 KEYS = (
-    *("data.datasets", "training", "stylegan2.dataset", "stylegan2.network", "stylegan2.train", "stylegan2.seeds"),
-    *("acgan.dataset", "acgan.train", "acgan.seeds", "judge", "adaptation", "evaluation.extractors"),
+    *("data.datasets", "training", "stylegan2.dataset", "stylegan2.network", "stylegan2.train", "stylegan2.sample.clean.psi"),
+    *("stylegan2.seeds", "acgan.dataset", "acgan.train", "acgan.seeds", "judge", "adaptation", "evaluation.extractors"),
 )
 # Trained on labelled target images: of no use in practice, but the bound.
 BOUND = "target_only"
@@ -86,7 +86,8 @@ def cards(values: dict[str, Any]) -> Iterator[tuple[str, Card]]:
     """The runs that the params name, each with its card; `values` are the params by KEYS."""
     network, extractor = values["stylegan2.network"], values["evaluation.extractors"][0]
     for run in (f"stylegan2-{seed}" for seed in values["stylegan2.seeds"]):
-        yield run, faces(run, values["stylegan2.dataset"], network, values["stylegan2.train"], extractor)
+        train, psi = values["stylegan2.train"], values["stylegan2.sample.clean.psi"]
+        yield run, faces(run, values["stylegan2.dataset"], network, train, psi, extractor)
     for run in (f"acgan-{seed}" for seed in values["acgan.seeds"]):
         yield run, digits(run, values["acgan.dataset"], values["acgan.train"])
     yield "judge", judge("judge", values["judge"])
@@ -96,8 +97,9 @@ def cards(values: dict[str, Any]) -> Iterator[tuple[str, Card]]:
         yield run, classifier(run, pair, method, adaptation)
 
 
-def faces(run: str, dataset: str, network: Any, settings: Any, extractor: str) -> Card:
-    """The card of a StyleGAN2."""
+def faces(run: str, dataset: str, network: Any, settings: Any, psi: float, extractor: str) -> Card:
+    """The card of a StyleGAN2 whose samples were truncated by psi."""
+    how = "without truncation" if psi == 1 else f"truncated by psi {psi:g}"
     size, form = image_side(run), network.model_dump(exclude={"minibatch_stddev"})
     found = Figures(f"results/{run}/evaluation-{extractor}.json", "protocols", "clean")
     names = {name: measure_name(name, extractor) for name in ("fid", "fd", "is", "is_torchvision", "cs")}
@@ -121,7 +123,7 @@ def faces(run: str, dataset: str, network: Any, settings: Any, extractor: str) -
         datasets={"faces": dataset},
         settings={"network": network.model_dump(), "train": settings.model_dump()},
         figures={
-            f"{names.get(name, name)}, {found['n_fake']} samples without truncation": f"{found[name]:.3f}"
+            f"{names.get(name, name)}, {found['n_fake']} samples {how}": f"{found[name]:.3f}"
             for name in (*names, "precision", "recall")
             if name in found
         },

@@ -7,11 +7,10 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from stages.report.colours import BLUE, CLASSES, DOMAINS, LINES, ORANGE, PURPLE
+from stages.report.colours import BLUE, CLASSES, DOMAINS, LINES, METHODS, ORANGE, PURPLE
 from stages.report.names import method_name, pair_name
 
 Spec = dict[str, Any]
-METHODS = {"source_only": "#8b949e", "dann": BLUE, "dsn": ORANGE, "mean_teacher": "#bd1f01", "target_only": "#3d444d"}
 # Longer curves are averaged down to so many points, which is what a screen can show.
 POINTS = 240
 # Accuracy of guessing one of ten digits.

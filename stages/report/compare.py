@@ -3,7 +3,7 @@
 The environment's EXPS names them, with spaces between: names of experiments (`dvc exp show`), branches or commits, and
 `workspace` for what is here now. `make compare EXPS="a b"` does it.
 
-    EXPS="NAME workspace" python -m stages.report.compare
+    EXPS="NAME HEAD" python -m stages.report.compare
 """
 
 import os

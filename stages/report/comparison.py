@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.report import reference, verdicts
-from stages.report.names import measure_name, method_name, pair_name
+from stages.report.names import SHARES, measure_name, method_name, pair_name
 from stages.report.results import PROTOCOLS, Study
 from stages.runtime.schema import Pair
 
@@ -22,6 +22,7 @@ MEASURES |= {"novelty": "novelty_real", "near_share": "near_share_real"}
 # What test images get by definition.
 ALWAYS = {"novelty_real": {"mean": 1.0, "std": None, "n": 1}, "near_share_real": {"mean": 0.05, "std": None, "n": 1}}
 DISTANCES = ("fid", "fd")
+LOWER = (*DISTANCES, "near_share")
 # The same of digits, class by class.
 DIVERSITY = {"recall": "recall_ceiling", "precision": "precision_ceiling", "fd": "fd_floor"}
 Spread = dict[str, Any]
@@ -72,17 +73,18 @@ def markdown(found: list[Row]) -> str:
 
 
 NOTES = """\
-Accuracies, precision and recall in percent; ours as mean ± standard deviation over n seeds. *Real images* is what they get in
-the samples' place: for a Fréchet distance the floor, and for precision and recall the ceiling, training against test images; for
-a score that of the test images; for the judge its accuracy on real test digits. Within a class, generated digits are compared
-with real ones of their class, and the figure is the mean over the classes. The report protocol is the study's: samples truncated
-and saved as JPEG; the clean one saves without loss.
+Accuracies, precision, recall and near share in percent; ours as mean ± standard deviation over n seeds. *Real images* is what
+they get in the samples' place: for a Fréchet distance the floor, and for precision and recall the ceiling, training against test
+images; for a score that of the test images; for the judge its accuracy on real test digits. Within a class, generated digits are
+compared with real ones of their class, and the figure is the mean over the classes. The report protocol is the study's: samples
+truncated and saved as JPEG; the clean one saves without loss.
 Novelty is how far samples are from their nearest training image, compared with test images: 0 is a copy, 1 as new as those. The
 near share is that of the samples that lie nearer to a training image than 95 % of the test images do.
 
 The study's figure stands beside ours where data set (official, or your own of that name, whole), network, measure and protocol
-(images, psi) are the same. Packaged data sets are stand-ins, mnistm too: figures on them can't be compared with the study's. Nor
-can `fd` and `cs`, which are measured on other networks than FID and Inception Score.
+(images, psi) are the same. Packaged data sets are stand-ins, mnistm too, as is official MNIST-M over packaged photographs:
+figures on them can't be compared with the study's. Nor can `fd` and `cs`, which are measured on other networks than FID and
+Inception Score.
 """
 
 
@@ -188,7 +190,7 @@ def _faces(study: Study, summary: dict[str, Any]) -> Iterator[Row]:
 def _of_faces(summary: dict[str, Any], protocol: str, extractor: str, measure: str, data: str, theirs: float | None) -> Row:
     figures = ALWAYS | summary[protocol][extractor]
     name, real = _face_name(protocol, extractor, measure), figures[MEASURES[measure]]
-    return Row(name, data, theirs, figures[measure], real, lower=measure in DISTANCES)
+    return Row(name, data, theirs, figures[measure], real, percent=measure in SHARES, lower=measure in LOWER)
 
 
 def _face_name(protocol: str, extractor: str, measure: str) -> str:
@@ -252,5 +254,5 @@ def _same(study: Study, pair: Pair) -> bool:
 
 
 def _comparable(study: Study, *datasets: str) -> bool:
-    """Whether none of the data sets is a stand-in out of packages."""
-    return all(study.origin(dataset) != "packaged" for dataset in datasets)
+    """Whether none of the data sets is a stand-in."""
+    return not any(map(study.stands_in, datasets))

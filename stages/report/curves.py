@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from stages.report.colours import LINES
-from stages.report.names import method_name, pair_name
+from stages.report.names import REGULARISERS, method_name, pair_name
 from stages.report.style import FAINT, canvas, hide, method_colour
 
 
@@ -19,8 +19,7 @@ def stylegan2(history: pd.DataFrame) -> Figure:
     figure, (losses, scores, rest) = canvas(1, 3, width=4.2)
     _lines(losses, history, {"loss_d": "discriminator", "loss_g": "generator"}, "losses")
     _lines(scores, history, {"d_real": "on real", "d_fake": "on generated"}, "discriminator's output")
-    regularisers = {"penalty": "gradient penalty", "path_length": "path length", "ada_p": "chance of augmentation"}
-    _lines(rest, history, regularisers, "regularisation")
+    _lines(rest, history, REGULARISERS, "regularisation")
     return figure
 
 

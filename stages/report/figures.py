@@ -1,7 +1,6 @@
 """Accuracies as bars, confusion matrices, t-SNE scatters, and what claims are worth."""
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from textwrap import fill
 from typing import Any
 
@@ -102,8 +101,10 @@ def tsne(points: pd.DataFrame) -> Figure:
 def gains(claims: Sequence[Sequence[verdicts.Reading]]) -> Figure:
     """By how much each claim's figure gets better from setting to setting, in the colour of the verdict, with the margin beyond
     which that is sure. All shares, in percent, have one axis, and every other measure its own."""
-    told = [(claim[-1], *gain) for claim in claims for gain in verdicts.gains(claim)]
-    panels = [list(panel) for _, panel in groupby(told, key=lambda one: one[0].percent or one[0].measure)]
+    found: dict[bool | str, list[tuple[verdicts.Reading, str, float, float]]] = {}
+    for claim in claims:
+        found.setdefault(claim[-1].percent or claim[-1].measure, []).extend((claim[-1], *gain) for gain in verdicts.gains(claim))
+    panels = [panel for panel in found.values() if panel]
     rows = [len(panel) for panel in panels]
     figure, axes = canvas(len(panels), 1, width=11.0, height=0.3 * sum(rows) / len(rows) + 0.7, height_ratios=rows)
     for axis, panel in zip(axes, panels, strict=True):

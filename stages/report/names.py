@@ -9,6 +9,9 @@ METHODS = {
 }
 MEASURES = {"fid": "FID", "is": "Inception Score on FID's network", "is_torchvision": "Inception Score (torchvision's network)"}
 OURS = {"near_share": "near share"}
+# How the names of figures end that are shares of 1, which people read in percent.
+SHARES = ("accuracy", "recall", "recall_train", "precision", "near_share")
+REGULARISERS = {"penalty": "gradient penalty", "path_length": "path length", "ada_p": "chance of augmentation"}
 
 
 def method_name(method: str) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
-from stages.report import brief, charts, comparison, embedding, gallery, readings, reference, verdicts
+from stages.report import brief, charts, comparison, embedding, gallery, readings, verdicts
 from stages.report.datasets import described
+from stages.report.names import REGULARISERS
 from stages.report.render import write
 from stages.report.results import Results, Study
 from stages.report.timings import provenance, read_timings
@@ -43,7 +44,7 @@ def main() -> None:
 
 def shown(study: Study, results: Results, summary: dict[str, Any]) -> dict[str, Any]:
     """What the page's template shows of the results."""
-    rows = comparison.rows(study, summary)
+    rows, theirs = comparison.rows(study, summary), comparison.adaptation_figures(study)
     return {
         "study": study,
         "results": results,
@@ -51,11 +52,12 @@ def shown(study: Study, results: Results, summary: dict[str, Any]) -> dict[str, 
         "answers": list(brief.answers(study, summary, rows)),
         "groups": groups(rows),
         "rules": comparison.regretted(summary["adaptation"]),
-        "stand_ins": [name for name in study.data if study.origin(name) not in ("official", "own folder")],
+        "stand_ins": [name for name in study.data if study.stands_in(name)],
         "faces": gallery.faces(results),
         "digits": gallery.digits(results),
         "reconstructions": {pair: gallery.reconstructions(results.folder / f"{pair}-dsn") for pair in study.pairs},
-        "charts": draw(results, summary, comparison.adaptation_figures(study)),
+        "charts": draw(results, summary, theirs),
+        "theirs": theirs,
         "points": {pair: embedding.points(results, pair) for pair in study.pairs},
         "networks": results.networks,
         "claims": verdicts.by_claim(verdicts.read()),
@@ -64,7 +66,7 @@ def shown(study: Study, results: Results, summary: dict[str, Any]) -> dict[str, 
         "datasets": described(study),
         "parts": read_timings(study),
         "provenance": provenance(),
-        **{"reference": reference, "head": comparison.HEAD, "scores": SCORES, "kinds": gallery.RECONSTRUCTIONS},
+        **{"head": comparison.HEAD, "scores": SCORES, "kinds": gallery.RECONSTRUCTIONS},
     }
 
 
@@ -76,8 +78,7 @@ def draw(results: Results, summary: dict[str, Any], theirs: dict[tuple[str, str]
     faces = results.history(f"stylegan2-{study.stylegan2_seeds[0]}")
     found["stylegan2_losses"] = charts.lines(faces, {"loss_d": "discriminator", "loss_g": "generator"}, "loss")
     found["stylegan2_scores"] = charts.lines(faces, {"d_real": "on real", "d_fake": "on generated"}, "discriminator’s output")
-    regularisers = {"penalty": "gradient penalty", "path_length": "path length", "ada_p": "chance of augmentation"}
-    found["stylegan2_rest"] = charts.lines(faces, regularisers, "regulariser")
+    found["stylegan2_rest"] = charts.lines(faces, REGULARISERS, "regulariser")
     digits = results.history(f"acgan-{study.acgan_seeds[0]}")
     found["acgan_losses"] = charts.lines(digits, {"loss_discriminator": "discriminator", "loss_generator": "generator"}, "loss")
     heads = {"accuracy_real": "real", "accuracy_fake": "generated"}

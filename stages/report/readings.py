@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from stages.report.names import SHARES
 from stages.report.verdicts import rows
 from stages.runtime.errors import UserError
 
 PATH = Path("metrics/readings.csv")
 COLUMNS = ["preset", "commit", "run", "step", "figure", "value", "changes"]
-# Shares of 1, which people read in percent.
-SHARES = ("accuracy", "recall", "recall_train", "precision")
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def environment() -> Environment:
     found = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FileSystemLoader(HTML)
     )
-    found.filters |= {"percent": percent, "figure": figure, "duration": duration, "gigabytes": gigabytes}
+    found.filters |= {"percent": percent, "figure": figure, "deviation": deviation, "duration": duration, "gigabytes": gigabytes}
     found.filters |= {"method": method_name, "pair": pair_name, "measure": measure_name}
     return found
 
@@ -70,11 +70,16 @@ def percent(value: float | dict[str, Any] | None) -> str:
 def figure(value: float | dict[str, Any]) -> str:
     """A number, or a mean with its spread where there is one, short enough for a table."""
     if isinstance(value, dict):
-        return figure(value["mean"]) + (f" ± {value['std']:.2g}" if value["std"] else "")
+        return figure(value["mean"]) + (f" ± {deviation(value['std'])}" if value["std"] else "")
     size = abs(value)
     if size >= 1:
         return f"{value:.1f}" if size >= 100 else f"{value:.2f}"
     return f"{value:.4f}" if 0 < size < 0.01 else f"{value:.3g}"
+
+
+def deviation(value: float) -> str:
+    """A standard deviation with the two digits that are worth saying, or all before the point."""
+    return f"{value:.0f}" if value >= 99.5 else f"{value:.2g}"
 
 
 def duration(seconds: float) -> str:

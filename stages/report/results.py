@@ -58,6 +58,10 @@ class Study:
         """The names of all data sets, the user's own last."""
         return [*sorted(self.datasets.model_fields_set), *self.folders]
 
+    def stands_in(self, dataset: str) -> bool:
+        """Whether a data set, or part of it, comes out of packages in place of its publisher's."""
+        return self.origin(dataset) not in ("official", "own folder")
+
     def origin(self, dataset: str) -> str:
         """Where a data set comes from, in words; of a user's own folder no more than that it is one."""
         return "own folder" if dataset in self.folders else getattr(self.datasets, dataset).source.replace("_", " ")

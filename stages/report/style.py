@@ -11,11 +11,10 @@ import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from stages.report.colours import BLUE, ORANGE, PURPLE  # noqa: E402
+from stages.report.colours import METHODS, PURPLE  # noqa: E402
 from stages.runtime.files import replacing  # noqa: E402
 
 INK, FAINT = "#22272e", "#8b949e"
-METHODS = {"source_only": "#9aa3ad", "dann": BLUE, "dsn": ORANGE, "mean_teacher": "#bd1f01", "target_only": "#3d444d"}
 
 SETTINGS = {
     "figure.dpi": 120,

@@ -106,7 +106,7 @@ def provenance() -> dict[str, Any]:
     facts = {"commit": _commit(), "Python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
     facts["processors"] = f"{os.cpu_count()} x {_processor()}" if _processor() else str(os.cpu_count())
     gpus = _said("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
-    facts["device"] = "; ".join(gpus) or "CPU; no GPU found"
+    facts["NVIDIA GPUs"] = "; ".join(gpus) or "none"
     for package in PACKAGES:
         try:
             facts[package] = metadata.version(package)

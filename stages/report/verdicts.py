@@ -8,6 +8,7 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
+from stages.report.names import SHARES
 from stages.runtime.errors import UserError
 from stages.runtime.files import replacing
 
@@ -45,13 +46,14 @@ class Reading:
 
     @property
     def measure(self) -> str:
-        """What is measured, in words."""
-        return self.figure.rpartition(".")[2].replace("_", " ")
+        """What is measured, in words; of faces on the clean protocol where nothing else is said."""
+        protocol = " (report protocol)" if ".report." in self.figure else ""
+        return self.figure.rpartition(".")[2].replace("_", " ") + protocol
 
     @property
     def percent(self) -> bool:
         """Whether the figure is a share of 1 that people read in percent."""
-        return self.figure.endswith(("accuracy", "recall", "recall_train"))
+        return self.figure.endswith(SHARES)
 
     @property
     def spread(self) -> str:

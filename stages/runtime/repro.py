@@ -87,12 +87,17 @@ def main() -> None:
     print(f"all {len(outcome.done)} stages are up to date")
 
 
-def repro(jobs: int | None) -> Outcome:
-    """Bring all stages up to date, `jobs` at a time (None: as many as GPUs, without any as many as cores, at most MOST_JOBS)."""
+def one_device_each() -> None:
+    """UserError where every training is to have several devices, which those side by side have not."""
     if "DEVICES" in os.environ:
         raise UserError(
             "DEVICES is set, which gives every stage several GPUs; side by side each has one: unset it, or `dvc repro`"
         )
+
+
+def repro(jobs: int | None) -> Outcome:
+    """Bring all stages up to date, `jobs` at a time (None: as many as GPUs, without any as many as cores, at most MOST_JOBS)."""
+    one_device_each()
     gpus = visible_gpus()
     jobs = jobs or len(gpus) or min(cores(), MOST_JOBS)
     graph = read_graph()

@@ -155,7 +155,7 @@ def queued(*states: tuple[Experiment, str]) -> list[dict]:
 def queue(monkeypatch):
     """A queue in which DVC says the `looks` one after the other, the last one for ever; what it is asked to do is in `asked`."""
     queue = Queue.__new__(Queue)
-    queue.looks, queue.asked, queue.working = [[]], [], lambda: True
+    queue.looks, queue.asked, queue.working, queue.last = [[]], [], lambda: True, {}
 
     def look() -> list[dict]:
         return queue.looks.pop(0) if len(queue.looks) > 1 else queue.looks[0]
@@ -199,6 +199,11 @@ def test_each_end_is_said_once_until_none_waits_or_runs(queue):
     ]
     said = list(queue.watch([FIRST, SECOND]))
     assert said == [f"1 of 2: {FIRST.name} failed", f"2 of 2: {SECOND.name} done; about 0 min left"]
+
+
+def test_what_begins_to_run_between_two_looks_has_not_left_the_queue(queue):
+    queue.looks = [queued((FIRST, "Queued")), [], queued((FIRST, "Running")), queued((FIRST, "Failed"))]
+    assert list(queue.watch([FIRST])) == [f"1 of 1: {FIRST.name} failed"]
 
 
 def test_what_somebody_takes_out_of_the_queue_is_not_called_done(queue):
@@ -261,6 +266,13 @@ def test_a_wrong_number_of_jobs_is_refused(monkeypatch, jobs):
     monkeypatch.setenv("JOBS", jobs)
     with pytest.raises(UserError, match="JOBS is"):
         ablation.wanted_jobs()
+
+
+def test_several_devices_for_each_training_are_refused_at_once(repository, monkeypatch):
+    monkeypatch.setenv("DEVICES", "2")
+    Path("ablation.yaml").write_text((conftest.ROOT / "ablation.yaml").read_text())
+    with pytest.raises(UserError, match="DEVICES is set"):
+        ablation.main()
 
 
 def test_a_wrong_setting_is_named_before_anything_runs(repository, monkeypatch):

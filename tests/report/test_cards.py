@@ -156,6 +156,13 @@ def test_figures_are_the_run_s_own(work):
     assert "test images of mfeat: 63.70 %" in classifier and "to 2, always told apart: 1.95\n" in classifier
 
 
+def test_a_card_says_how_its_samples_were_truncated(work):
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    content["stylegan2"]["sample"]["clean"]["psi"] = 0.7
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    assert "fd on efficientnet_lite0, 40 samples truncated by psi 0.7: 120.123" in written()["stylegan2-0"]
+
+
 def test_a_distance_that_nobody_knows_is_left_out_of_the_card(work):
     path = Path(f"results/{PAIR}-dann-0/evaluation.json")
     path.write_text(path.read_text().replace("1.9474", "null"))

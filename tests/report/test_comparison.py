@@ -10,7 +10,7 @@ from stages.report.comparison import Row, escape, markdown, rows
 from stages.report.results import Study
 from stages.runtime import params
 from stages.runtime.files import read_json
-from tests.report.conftest import ablation, summarise_with_a_blank_picture, write_regret
+from tests.report.conftest import ablation, summarise_with_a_blank_picture, write_extras, write_regret
 
 
 def table() -> dict[str, Row]:
@@ -63,6 +63,15 @@ def test_the_diversity_of_digits_stands_beside_that_of_real_ones(study):
     assert found["ACGAN, recall on judge, within a class"].cells[2:] == ("–", "51.00 ± 1.41 (n = 2)", "–", "90.00")
     assert found["ACGAN, precision on judge, within a class"].cells[5] == "80.00"
     assert found["ACGAN, fd on judge, within a class"].cells[3:] == ("120.00 (n = 2)", "–", "8.00")
+
+
+def test_precision_recall_and_near_share_of_faces_are_percent(study):
+    write_extras()
+    summarise_with_a_blank_picture()
+    found = table()
+    assert found["StyleGAN2, precision on efficientnet_lite0, clean protocol"].cells[3:] == ("40.00 (n = 2)", "–", "70.00")
+    near = found["StyleGAN2, near share on efficientnet_lite0, clean protocol"]
+    assert near.cells[3:] == ("8.00 ± 0.71 (n = 2)", "–", "5.00") and near.lower
 
 
 def test_fid_on_other_faces_stands_apart_from_the_studys(paper_study):

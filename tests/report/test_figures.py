@@ -74,6 +74,15 @@ def test_a_gain_stands_at_its_value_between_its_margins_in_the_verdict_s_colour(
     assert len(rest.get_yticklabels()) == 2 and rest.get_xlabel() == "better by (percentage points)"
 
 
+def test_each_measure_has_one_axis_wherever_its_claims_stand():
+    other = ablation(name="other", figure="stylegan2.clean.efficientnet_lite0.fd_train")
+    truncated = ablation(name="truncated", figure="stylegan2.report.efficientnet_lite0.fd")
+    axes = figures.gains([ablation(), other, ablation(name="again"), truncated]).axes
+    measures = ["fd", "fd train", "fd (report protocol)"]
+    assert [axis.get_xlabel() for axis in axes] == [f"better by ({measure})" for measure in measures]
+    assert [len(axis.get_yticklabels()) for axis in axes] == [2, 1, 1]
+
+
 def test_a_claim_s_words_are_no_formulas(tmp_path):
     figure = figures.gains([ablation(claim=r"Better by $\wrong$")])
     style.save(figure, tmp_path / "gains.png")

@@ -87,7 +87,8 @@ def test_a_value_has_its_spread_and_accuracies_are_percent():
     assert faces.value == "93.50 ± 1.50 (n = 3)"
     digits = replace(faces, figure="acgan.judge_accuracy", mean=0.925, std=0.0125)
     assert digits.value == "92.50 ± 1.25 % (n = 3)"
-    assert replace(digits, figure="acgan.diversity.recall").value == digits.value
+    assert all(replace(digits, figure=f"acgan.diversity.{name}").value == digits.value for name in ("recall", "precision"))
+    assert replace(digits, figure="acgan.diversity.recall_ceiling_std").value == "0.93 ± 0.01 (n = 3)"
     assert replace(faces, std=None, n=None).value == "93.50"
 
 
