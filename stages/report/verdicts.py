@@ -47,7 +47,7 @@ class Reading:
     @property
     def measure(self) -> str:
         """What is measured, in words; of faces on the clean protocol where nothing else is said."""
-        protocol = " (report protocol)" if ".report." in self.figure else ""
+        protocol = " of the report protocol" if ".report." in self.figure else ""
         return self.figure.rpartition(".")[2].replace("_", " ") + protocol
 
     @property

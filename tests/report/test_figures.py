@@ -78,7 +78,7 @@ def test_each_measure_has_one_axis_wherever_its_claims_stand():
     other = ablation(name="other", figure="stylegan2.clean.efficientnet_lite0.fd_train")
     truncated = ablation(name="truncated", figure="stylegan2.report.efficientnet_lite0.fd")
     axes = figures.gains([ablation(), other, ablation(name="again"), truncated]).axes
-    measures = ["fd", "fd train", "fd (report protocol)"]
+    measures = ["fd", "fd train", "fd of the report protocol"]
     assert [axis.get_xlabel() for axis in axes] == [f"better by ({measure})" for measure in measures]
     assert [len(axis.get_yticklabels()) for axis in axes] == [2, 1, 1]
 
