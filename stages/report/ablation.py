@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
@@ -186,21 +187,20 @@ class Queue:
 
         One that has read a message half written neither answers nor takes another experiment, but ends the one that it has.
         """
-        # It comes with dvc.
+        # It comes with dvc, which names a folder's workers so; its files of their numbers may have those of others.
         import psutil
 
-        for file in Path(self.queue.wdir).glob("dvc-exp-worker-*.pid"):
-            with suppress(OSError, ValueError, psutil.Error):
-                if "queue-worker" in psutil.Process(int(file.read_text())).cmdline():
-                    return True
-        return False
+        mark = f"dvc-exp-{sha256(self.queue.wdir.encode()).hexdigest()[:6]}-"
+        commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+        return any("queue-worker" in words and any(word.startswith(mark) for word in words) for words in commands)
 
     def put(self, missing: Iterable[Experiment]) -> None:
         """Queue what neither waits nor runs; what has failed, or lost its worker, is queued anew."""
         states = self.states()
         if any(state == RUNNING for _, state in states.values()) and not self.working():
             lost = [name for name, state in states.values() if state == RUNNING]
-            repro.ask("queue", "kill", "--force", *lost)
+            with suppress(UserError):
+                repro.ask("queue", "kill", "--force", *lost)
             states = self.ended()
         for experiment in missing:
             name, state = states.get(experiment.key, (experiment.name, None))
@@ -255,12 +255,17 @@ class Queue:
 
     def withdraw(self, missing: list[Experiment]) -> None:
         """Stop those that run, which save where they are, and take those that wait out of the queue."""
-        states = self.states()
-        found = [states[experiment.key] for experiment in missing if experiment.key in states]
         for verb, of in ((("queue", "remove"), QUEUED), (("queue", "kill", "--force"), RUNNING)):
-            names = [name for name, state in found if state == of]
-            if names:
-                repro.ask(*verb, *names)
+            # Looked at twice, since one may have begun to run; DVC refuses all names for one that has changed.
+            states = self.states()
+            names = [states[one.key][0] for one in missing if states.get(one.key, ("", ""))[1] == of]
+            try:
+                if names:
+                    repro.ask(*verb, *names)
+            except UserError:
+                for name in names:
+                    with suppress(UserError):
+                        repro.ask(*verb, name)
 
     def why(self, experiment: Experiment) -> str:
         """The last that an experiment said which has no result."""

@@ -91,7 +91,7 @@ def one_device_each() -> None:
     """UserError where every training is to have several devices, which those side by side have not."""
     if "DEVICES" in os.environ:
         raise UserError(
-            "DEVICES is set, which gives every stage several GPUs; side by side each has one: unset it, or `dvc repro`"
+            "DEVICES is set, which gives every stage several GPUs; side by side each has one: unset it (`dvc repro` heeds it)"
         )
 
 

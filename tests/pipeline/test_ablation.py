@@ -73,6 +73,7 @@ def test_stopped_and_called_again_it_runs_each_setting_once_and_only_what_it_tou
     log = clone.folder / ".timings/log"
     running = clone.start(log, *PROGRAM)
     wait_for(lambda: in_queue(clone, "Running") or running.poll() is not None, log)
+    clone.run("python", "-c", "from stages.report.ablation import Queue; assert Queue().working()")
     running.send_signal(signal.SIGINT)
     assert running.wait(120) == 130 and "stopped: the same command goes on" in log.read_text()
     assert not in_queue(clone, "Queued", "Running")

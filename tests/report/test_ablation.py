@@ -1,7 +1,7 @@
 """Experiments of the ablation: which are run, in what state they are, and the table of what they gave."""
 
+import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -234,14 +234,12 @@ def test_a_worker_counts_while_its_process_is_there_whether_it_answers_or_not(qu
     del queue.working
     queue.queue.wdir = str(tmp_path)
     assert not queue.working()
-    (tmp_path / "dvc-exp-worker-1.pid").write_text("half writ")
-    (tmp_path / "dvc-exp-worker-2.pid").write_text(str(os.getpid()))
-    assert not queue.working(), "another process has the number of one that has ended"
-    worker = subprocess.Popen([sys.executable, "-c", "input()", "queue-worker"], stdin=subprocess.PIPE)
-    (tmp_path / "dvc-exp-worker-3.pid").write_text(str(worker.pid))
-    assert queue.working()
-    worker.communicate()
-    assert not queue.working()
+    for folder, counts in ((f"{tmp_path}-another", False), (str(tmp_path), True)):
+        name = f"dvc-exp-{hashlib.sha256(folder.encode()).hexdigest()[:6]}-2@localhost"
+        worker = subprocess.Popen([sys.executable, "-c", "input()", "queue-worker", name], stdin=subprocess.PIPE)
+        assert queue.working() == counts
+        worker.communicate()
+        assert not queue.working()
 
 
 def test_a_file_of_the_queue_that_is_just_being_written_is_read_again(queue, monkeypatch):
@@ -259,6 +257,20 @@ def test_what_is_withdrawn_neither_waits_nor_runs(queue):
     queue.looks = [queued((FIRST, "Running"), (SECOND, "Queued"), (Experiment("mine-00000009", ()), "Queued"))]
     queue.withdraw([FIRST, SECOND])
     assert queue.asked == [f"queue remove {SECOND.name}", f"queue kill --force {FIRST.name}"]
+
+
+def test_what_dvc_refuses_together_is_withdrawn_one_by_one(queue, monkeypatch):
+    """One has begun to run since DVC was asked what waits."""
+
+    def ask(*words: str) -> None:
+        queue.asked.append(" ".join(words))
+        if "remove" in words and FIRST.name in words:
+            raise UserError("not queued")
+
+    monkeypatch.setattr(repro, "ask", ask)
+    queue.looks = [queued((FIRST, "Queued"), (SECOND, "Queued")), queued((FIRST, "Running"))]
+    queue.withdraw([FIRST, SECOND])
+    assert queue.asked[2:] == [f"queue remove {SECOND.name}", f"queue kill --force {FIRST.name}"]
 
 
 @pytest.mark.parametrize("jobs", ["0", "-1", "two", "1.5", "٣", "9999"])
