@@ -268,18 +268,25 @@ def test_the_same_seed_trains_the_same_weights_and_another_seed_others(tmp_path:
     assert not same(models[0].state_dict(), models[2].state_dict())
 
 
-@pytest.mark.parametrize("changes", [{}, {"ada_target": 0.6, "ema": "half_life", "group": 2}])
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(changes: dict[str, object], tmp_path: Path) -> None:
-    whole, broken, resumed = (build(**changes) for _ in range(3))
-    expected = trained(whole, tmp_path / "whole")
-    broken_update = broken.update
+def interrupt(model: Training, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C as that step begins."""
+    update = model.update
 
     def interrupted(step: int) -> dict[str, torch.Tensor]:
-        if step == 5:
+        if step == at:
             raise KeyboardInterrupt
-        return broken_update(step)
+        return update(step)
 
-    broken.update = interrupted
+    monkeypatch.setattr(model, "update", interrupted)
+
+
+@pytest.mark.parametrize("changes", [{}, {"ada_target": 0.6, "ema": "half_life", "group": 2}])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
+    changes: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken, resumed = (build(**changes) for _ in range(3))
+    expected = trained(whole, tmp_path / "whole")
+    interrupt(broken, 5, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         trained(broken, tmp_path / "broken")
     result = trained(resumed, tmp_path / "broken")
@@ -294,14 +301,7 @@ def test_adaptive_augmentation_resumes_between_two_changes_of_p(tmp_path: Path, 
     for model in (whole, broken, resumed):
         force_signs(model, 1e4, monkeypatch)
     expected = trained(whole, tmp_path / "whole", steps=10)
-    update = broken.update
-
-    def interrupted(step: int) -> dict[str, torch.Tensor]:
-        if step == 7:
-            raise KeyboardInterrupt
-        return update(step)
-
-    broken.update = interrupted
+    interrupt(broken, 7, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         trained(broken, tmp_path / "broken", steps=10)
     assert broken.ada.p == 0.25 and broken.ada.signs > 0
