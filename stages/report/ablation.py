@@ -147,10 +147,11 @@ def bring(wanted: list[Experiment], jobs: int) -> dict[str, str]:
 
 def work_off(queue: "Queue", missing: list[Experiment], jobs: int) -> None:
     """Run the experiments; workers that end before their work are followed by others, UserError where those do no better."""
+    total = len(missing)
     for _ in range(MOST_STARTS):
         queue.put(missing)
         queue.start(jobs)
-        for state in queue.watch(missing):
+        for state in queue.watch(missing, total):
             interruption.say(state)
         missing = going(missing, queue.states())
         if not missing:
@@ -236,9 +237,13 @@ class Queue:
             while self.answering() <= slot and time.monotonic() < until:
                 time.sleep(SECONDS_BETWEEN_LOOKS)
 
-    def watch(self, missing: list[Experiment]) -> Iterator[str]:
-        """A line for every experiment that ends, until none of them waits or runs, or no worker is left."""
+    def watch(self, missing: list[Experiment], total: int) -> Iterator[str]:
+        """A line for every experiment that ends, until none of them waits or runs, or no worker is left.
+
+        What is not missing of the `total` has ended before, and is counted.
+        """
         began = time.monotonic()
+        before = total - len(missing)
         ended: list[Experiment] = []
         while True:
             states = self.states()
@@ -248,7 +253,7 @@ class Queue:
                 seconds = (time.monotonic() - began) / len(ended) * (len(missing) - len(ended))
                 state = states.get(experiment.key, ("", "taken out of the queue"))[1]
                 how = {FAILED: "failed", SUCCESS: f"done; about {seconds / 60:.0f} min left"}.get(state, state)
-                yield f"{len(ended)} of {len(missing)}: {experiment.name} {how}"
+                yield f"{before + len(ended)} of {total}: {experiment.name} {how}"
             if not left or not self.working():
                 return
             time.sleep(SECONDS_BETWEEN_LOOKS)
