@@ -91,7 +91,7 @@ def direction(before: dict[str, Any] | None, after: dict[str, Any] | None) -> in
 
 def difference(before: dict[str, Any] | None, after: dict[str, Any] | None) -> tuple[float, float] | None:
     """By how much the second figure is higher than the first, and the margin beyond which that is sure; None where either is
-    unknown or has fewer than two seeds.
+    unknown or has fewer than two seeds, or where seeds don't differ at all, which says nothing of chance.
 
     Sure is what Welch's t-test (Welch 1947) of the means over the seeds says with a confidence of SURE: the margin is the
     difference's standard error times Student's t, which for three seeds each is 2.8 where they spread alike and up to 4.3 where
@@ -102,7 +102,7 @@ def difference(before: dict[str, Any] | None, after: dict[str, Any] | None) -> t
     value = after["mean"] - before["mean"]
     squares = [figure["std"] ** 2 / figure["n"] for figure in (before, after)]
     if not (total := sum(squares)):
-        return value, 0.0
+        return None
     # Here, since few need it.
     from scipy.special import stdtrit
 
