@@ -135,7 +135,7 @@ def test_what_readme_has_beyond_the_study_is_in_them(name):
 
 def test_best_s_r1_is_as_strong_as_stylegan2_ada_s_rule_has_it():
     best = preset("best")
-    size, batch = best.data.datasets[best.stylegan2.dataset].size, best.stylegan2.train.batch_size
+    size, batch = getattr(best.data.datasets, best.stylegan2.dataset).size, best.stylegan2.train.batch_size
     assert best.stylegan2.train.penalty_weight == pytest.approx(4 * 0.0002 * size**2 / batch)
 
 
