@@ -1,12 +1,15 @@
-"""Find the training faces nearest to generated ones, in an extractor's features: did the generator remember?
+"""Find the training faces nearest to generated ones: did the generator remember?
 
 Reads samples/stylegan2-SEED.npz, data/prepared/DATASET.npz and the extractor's weights in data/raw/EXTRACTOR. Writes
 results/stylegan2-SEED/neighbours.json: `train`, the indices of the nearest training images of each of the first SAMPLES clean
-samples, nearest first, and `distance`, their Euclidean distances, to the image itself or to its mirror image, whichever is
-nearer: training may have seen both. `mirrored` tells where it was the latter. `novelty` tells how far a sample is from its
-nearest training image compared with a test image, the median of both: 0 is a copy, 1 as new as real images, more unlike any of
-them. `near_share` is the share of samples nearer to a training image than all but NEAR of the test images are: NEAR of real
-images, 1 if all are copies.
+samples, nearest first, and `distance`, their Euclidean distances in the extractor's features, to the image itself or to its
+mirror image, whichever is nearer: training may have seen both. `mirrored` tells where it was the latter. `novelty` tells how far
+a sample is from its nearest training image compared with a test image, the median of both: 0 is a copy, 1 as new as real images,
+more unlike any of them. `near_share` is the share of samples nearer to a training image than all but NEAR of the test images are:
+NEAR of real images, 1 if all are copies.
+
+A copy that is a little blurred or noisy is as far in such features as a new face. `thumbnail_novelty` and `thumbnail_near_share`
+are the same of thumbnails, in which it is still near; those miss a copy that is moved, which features find.
 
     python -m stages.evaluation.neighbours 0 efficientnet_lite0
 """
@@ -15,6 +18,8 @@ from collections.abc import Iterable
 from typing import Annotated
 
 import numpy as np
+import torch
+from torch.nn.functional import adaptive_avg_pool2d
 
 from stages.evaluation import extractors
 from stages.evaluation.scores import squared_distances
@@ -28,6 +33,7 @@ SAMPLES, NEAREST = 8, 3
 # Samples and test images, each as far as there are, behind the novelty: enough for medians good to a few percent.
 MEASURED = 200
 NEAR = 0.05
+THUMBNAIL, PART = 8, 1024
 
 
 def main(
@@ -55,10 +61,24 @@ def main(
     found = {"protocol": "clean", "extractor": extractor}
     found |= {"train": index[:SAMPLES].tolist(), "mirrored": (view[:SAMPLES] == 1).tolist()}
     found |= {"distance": distance[:SAMPLES].round(4).tolist()}
-    of_samples, of_unseen = distance[: len(samples), 0], distance[len(samples) :, 0]
-    found |= {"novelty": novelty(of_samples, of_unseen), "near_share": near_share(of_samples, of_unseen)}
+    small = thumbnails(np.concatenate([clean[:MEASURED], test[spread]]))[:, 0]
+    cut = (thumbnails(train[start : start + PART]) for start in range(0, len(train), PART))
+    for kind, measured in (("", distance), ("thumbnail_", nearest(small, cut, 1)[2])):
+        of_samples, of_unseen = measured[: len(samples), 0], measured[len(samples) :, 0]
+        found |= {f"{kind}novelty": novelty(of_samples, of_unseen), f"{kind}near_share": near_share(of_samples, of_unseen)}
     found |= {"n_fake": len(samples), "n_real": len(unseen), "n_train": len(train)}
     write_json(f"results/stylegan2-{seed}/neighbours.json", found)
+
+
+def thumbnails(images: np.ndarray) -> np.ndarray:
+    """Images (n, height, width, c) and their mirror images, averaged over THUMBNAIL x THUMBNAIL cells, as rows (n, 2, d).
+
+    Each has mean 0 and standard deviation 1 over its cells, so that neither brightness nor contrast counts, and is 0 without any.
+    """
+    cells = adaptive_avg_pool2d(torch.tensor(images, dtype=torch.float32).permute(0, 3, 1, 2), THUMBNAIL)
+    centred = cells - cells.mean((1, 2, 3), keepdim=True)
+    scaled = centred / centred.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-3)
+    return torch.stack([scaled, scaled.flip(3)], dim=1).flatten(2).numpy()
 
 
 def novelty(samples: np.ndarray, unseen: np.ndarray) -> float | None:

@@ -18,11 +18,13 @@ FACES = {
 # Measure, and what real images get in the samples' place.
 MEASURES = {"fid": "fid_floor", "fd": "fd_floor", "is": "is_real", "is_torchvision": "is_torchvision_real", "cs": "cs_real"}
 MEASURES |= {"precision": "precision_ceiling", "recall": "recall_ceiling"}
-MEASURES |= {"novelty": "novelty_real", "near_share": "near_share_real"}
+NOVELTY = ("novelty", "thumbnail_novelty")
+NEAR_SHARE = ("near_share", "thumbnail_near_share")
+MEASURES |= dict.fromkeys(NOVELTY, "novelty_real") | dict.fromkeys(NEAR_SHARE, "near_share_real")
 # What test images get by definition.
 ALWAYS = {"novelty_real": {"mean": 1.0, "std": None, "n": 1}, "near_share_real": {"mean": 0.05, "std": None, "n": 1}}
 DISTANCES = ("fid", "fd")
-LOWER = (*DISTANCES, "near_share")
+LOWER = (*DISTANCES, *NEAR_SHARE)
 # The same of digits, class by class.
 DIVERSITY = {"recall": "recall_ceiling", "precision": "precision_ceiling", "fd": "fd_floor"}
 Spread = dict[str, Any]
@@ -79,7 +81,8 @@ images; for a score that of the test images; for the judge its accuracy on real 
 compared with real ones of their class, and the figure is the mean over the classes. The report protocol is the study's: samples
 truncated and saved as JPEG; the clean one saves without loss.
 Novelty is how far samples are from their nearest training image, compared with test images: 0 is a copy, 1 as new as those. The
-near share is that of the samples that lie nearer to a training image than 95 % of the test images do.
+near share is that of the samples that lie nearer to a training image than 95 % of the test images do. Both are measured in a
+network's features, which find copies that are moved a little, and in thumbnails of 8x8 cells, which find blurred and noisy ones.
 
 The study's figure stands beside ours where data set (official, or your own of that name, whole), network, measure and protocol
 (images, psi) are the same. Packaged data sets are stand-ins, mnistm too, as is official MNIST-M over packaged photographs:

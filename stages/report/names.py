@@ -8,9 +8,10 @@ METHODS = {
     "target_only": "target only",
 }
 MEASURES = {"fid": "FID", "is": "Inception Score on FID's network", "is_torchvision": "Inception Score (torchvision's network)"}
+MEASURES |= {"thumbnail_novelty": "novelty of thumbnails", "thumbnail_near_share": "near share of thumbnails"}
 OURS = {"near_share": "near share"}
 # How the names of figures end that are shares of 1, which people read in percent.
-SHARES = ("accuracy", "recall", "recall_train", "precision", "near_share")
+SHARES = ("accuracy", "recall", "recall_train", "precision", "near_share", "thumbnail_near_share")
 REGULARISERS = {"penalty": "gradient penalty", "path_length": "path length", "ada_p": "chance of augmentation"}
 
 

@@ -97,7 +97,7 @@ class Results:
     @cached_property
     def neighbours(self) -> list[dict[str, Any]]:
         """For each StyleGAN2 seed, `train` indices and `distance` of the training faces nearest to its first samples, whether
-        each is nearer `mirrored`, and `novelty` and `near_share`.
+        each is nearer `mirrored`, and `novelty` and `near_share`, of features and of thumbnails.
 
         Empty where nobody looked for them.
         """

@@ -13,7 +13,7 @@ def summarise(results: Results) -> dict[str, Any]:
         protocol: {extractor: _measured(runs) for extractor, runs in extractors.items()}
         for protocol, extractors in results.faces.items()
     }
-    for name in ("novelty", "near_share"):
+    for name in ("novelty", "near_share", "thumbnail_novelty", "thumbnail_near_share"):
         found = [run[name] for run in results.neighbours]
         if found and None not in found:
             faces["clean"][results.study.extractors[0]][name] = spread(found)

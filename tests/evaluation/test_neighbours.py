@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from stages.evaluation import extractors, neighbours
-from stages.evaluation.neighbours import near_share, nearest, novelty
+from stages.evaluation.neighbours import near_share, nearest, novelty, thumbnails
 from stages.report import comparison
 from stages.runtime import params, schema
 from stages.runtime.errors import UserError
@@ -52,6 +53,39 @@ def test_the_near_share_counts_what_is_nearer_than_all_but_a_few_test_images():
     assert comparison.ALWAYS["near_share_real"]["mean"] == neighbours.NEAR, "what the table says of real images"
 
 
+def smooth_faces(count: int, seed: int) -> np.ndarray:
+    """Images 32x32 without fine detail, that leave room for more brightness and noise."""
+    coarse = np.random.default_rng(seed).uniform(60, 170, (count, 6, 6, 3))
+    return gaussian_filter(coarse.repeat(6, axis=1).repeat(6, axis=2)[:, 2:34, 2:34], (0, 1, 1, 0))
+
+
+COPIES = {
+    "blurred": lambda images: gaussian_filter(images, (0, 1, 1, 0)),
+    "noisy": lambda images: images + np.random.default_rng(5).normal(0, 16, images.shape),
+    "brighter, of more contrast": lambda images: 1.3 * images + 20,
+    "mirrored": lambda images: images[:, :, ::-1],
+}
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_thumbnails_of_copies_are_near(kind):
+    train, test = smooth_faces(100, 0), smooth_faces(100, 1)
+    copies = np.clip(COPIES[kind](train[:60]), 0, 255).round().astype(np.uint8)
+    small = [thumbnails(images)[:, 0] for images in (copies, test)]
+    index, _, distance = nearest(np.concatenate(small), [thumbnails(train)], 1)
+    assert index[:60, 0].tolist() == list(range(60))
+    assert near_share(distance[:60, 0], distance[60:, 0]) == 1.0 and novelty(distance[:60, 0], distance[60:, 0]) < 0.5
+
+
+def test_a_thumbnail_is_the_means_of_cells_standardised_and_its_mirror_image():
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 24, 1), dtype=np.uint8)
+    cells = images.reshape(2, 8, 2, 8, 3).mean((2, 4))
+    expected = (cells - cells.mean((1, 2), keepdims=True)) / cells.std((1, 2), keepdims=True)
+    found = thumbnails(images).reshape(2, 2, 8, 8)
+    assert np.allclose(found[:, 0], expected, atol=1e-5) and np.array_equal(found[:, 1], found[:, 0, :, ::-1])
+    assert not thumbnails(np.full((1, 9, 9, 3), 7, np.uint8)).any()
+
+
 class Pixels(extractors.Extractor):
     """Features are the colours of the image's quarters, logits a mixture of them."""
 
@@ -87,19 +121,25 @@ def found(tmp_path, monkeypatch):
 
 def test_copies_have_novelty_0_and_unseen_images_about_1(found):
     copies = found(faces(40, 0)[5:25])
-    assert copies["novelty"] == 0.0 and copies["near_share"] == 1.0
+    assert (
+        copies["novelty"] == copies["thumbnail_novelty"] == 0.0 and copies["near_share"] == copies["thumbnail_near_share"] == 1.0
+    )
     assert not any(row[0] for row in copies["mirrored"])
     assert [row[0] for row in copies["train"]] == [*range(5, 13)] and {row[0] for row in copies["distance"]} == {0.0}
     assert (copies["n_fake"], copies["n_real"], copies["n_train"]) == (20, 30, 40)
     mirrored = found(faces(40, 0)[5:25, :, ::-1])
     assert all(row[0] for row in mirrored["mirrored"])
-    assert mirrored["novelty"] == 0.0 and [row[0] for row in mirrored["train"]] == [*range(5, 13)]
-    assert found(faces(30, 1))["novelty"] == 1.0
-    assert found(faces(60, 2))["novelty"] == pytest.approx(1, abs=0.15)
+    assert mirrored["novelty"] == mirrored["thumbnail_novelty"] == 0.0 and [row[0] for row in mirrored["train"]] == [
+        *range(5, 13)
+    ]
+    assert found(faces(30, 1))["novelty"] == found(faces(30, 1))["thumbnail_novelty"] == 1.0
+    for name in ("novelty", "thumbnail_novelty"):
+        assert found(faces(60, 2))[name] == pytest.approx(1, abs=0.15)
 
 
 def test_far_more_images_than_are_measured_are_looked_at_in_part(found, monkeypatch):
     monkeypatch.setattr(neighbours, "MEASURED", 12)
+    monkeypatch.setattr(neighbours, "PART", 7)
     some = found(faces(60, 2))
     assert (some["n_fake"], some["n_real"], len(some["train"])) == (12, 12, 8)
 

@@ -145,7 +145,9 @@ def write_neighbours() -> None:
         "distance": [[1.5, 2.25, 3.0]] * 8,
     }
     for seed, novelty in ((0, 0.75), (1, 0.85)):
-        write_json(f"results/stylegan2-{seed}/neighbours.json", nearest | {"novelty": novelty, "near_share": novelty / 10})
+        found = nearest | {"novelty": novelty, "near_share": novelty / 10}
+        found |= {"thumbnail_novelty": 2 * novelty, "thumbnail_near_share": novelty / 100}
+        write_json(f"results/stylegan2-{seed}/neighbours.json", found)
 
 
 def packaged() -> dict:

@@ -72,6 +72,8 @@ def test_precision_recall_and_near_share_of_faces_are_percent(study):
     assert found["StyleGAN2, precision on efficientnet_lite0, clean protocol"].cells[3:] == ("40.00 (n = 2)", "–", "70.00")
     near = found["StyleGAN2, near share on efficientnet_lite0, clean protocol"]
     assert near.cells[3:] == ("8.00 ± 0.71 (n = 2)", "–", "5.00") and near.lower
+    small = found["StyleGAN2, near share of thumbnails, clean protocol"]
+    assert small.cells[3:] == ("0.80 ± 0.07 (n = 2)", "–", "5.00") and small.lower
 
 
 def test_fid_on_other_faces_stands_apart_from_the_studys(paper_study):

@@ -84,9 +84,13 @@ def test_the_novelty_is_in_the_summary_and_its_table_where_it_is_known_of_every_
     conftest.summarise_with_a_blank_picture()
     clean = summary()["stylegan2"]["clean"]["efficientnet_lite0"]
     assert clean["novelty"] == {"mean": pytest.approx(0.8), "std": pytest.approx(0.0707, abs=1e-4), "n": 2}
-    assert clean["near_share"]["mean"] == pytest.approx(0.08)
+    assert clean["near_share"]["mean"] == pytest.approx(0.08) and clean["thumbnail_near_share"]["mean"] == pytest.approx(0.008)
     row = "StyleGAN2, novelty on efficientnet\\_lite0, clean protocol | orl (packaged) | – | 0.80 ± 0.07 (n = 2) | – | 1.00"
     assert row in Path("plots/summary.md").read_text()
+    assert (
+        "StyleGAN2, novelty of thumbnails, clean protocol | orl (packaged) | – | 1.60 ± 0.14 (n = 2) | – | 1.00"
+        in Path("plots/summary.md").read_text()
+    )
     nearest = json.loads(Path("results/stylegan2-1/neighbours.json").read_text())
     write_json("results/stylegan2-1/neighbours.json", nearest | {"novelty": None})
     conftest.summarise_with_a_blank_picture()
