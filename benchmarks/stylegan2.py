@@ -6,12 +6,14 @@ penalty as often as in the preset (every 4 steps in `paper`, every 16 in `laptop
 it, also for `laptop`, which trains without. Both forms do the same work: loss and penalty are `paper`'s, neither augments its
 images, and the plain one finds its latents drawn. Each has a process of its own, which keeps freed memory: the plain form,
 too, gains by that. Both take the whole batch at once and, where the preset has several parts, also those (the plain form those
-of `plain_parts`). The laptop preset's size comes last. Adaptive augmentation and DiffAugment are timed by themselves.
+of `plain_parts`). Adaptive augmentation and DiffAugment are timed by themselves. The laptop preset's size comes last, and there
+also ours as that preset trains, with its augmentation and regularisers, which has no plain form.
 """
 
 import functools
 import math
 from collections.abc import Callable
+from itertools import count
 from statistics import median
 
 import torch
@@ -37,6 +39,7 @@ from stages.generation.augment import OPERATIONS, augment
 from stages.generation.average import ema_weight
 from stages.generation.train_stylegan2 import Training
 from stages.runtime import parallel, params, schema
+from stages.runtime.seeding import seed_step
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # Preset, side of its images, rounds, and steps of a kind in each.
@@ -49,6 +52,7 @@ def main() -> None:
     peaks = {precision: peak_flops(dtype) for precision, dtype in DTYPES.items()}
     for preset, side, rounds, repeats in SIZES:
         compare(preset, side, rounds, repeats, peaks)
+    print(f"  {elsewhere(as_it_trains, params.load(f'presets/{preset}.yaml'), side):.1f} images/s as the preset trains")
 
 
 def compare(preset: str, side: int, rounds: int, repeats: int, peaks: dict[str, float]) -> None:
@@ -167,6 +171,21 @@ def our_kinds(model: Training) -> Kinds:
         "generator": lambda: (model._update_generator(1), model._update_average(1)),
         "path length": lambda: (model._update_generator(regularised), model._update_average(1)),
     }
+
+
+def as_it_trains(chosen: schema.Params, side: int) -> float:
+    """Images a second of whole steps of the preset, one in `penalty_interval` of them with its penalty, on images of noise."""
+    images, _ = digits(64, side)
+    settings, place = chosen.stylegan2, parallel.start(chosen.training)
+    model, steps = Training(images, settings.network, settings.train, chosen.training, 0, place), count(1)
+
+    def step() -> None:
+        number = next(steps)
+        seed_step(0, number)
+        model.update(number)
+
+    [seconds] = interleaved({"": step}, rounds=3, repeats=settings.train.penalty_interval).values()
+    return settings.train.batch_size / median(seconds)
 
 
 def augmentations(size: int, side: int) -> dict[str, Callable[[], object]]:
