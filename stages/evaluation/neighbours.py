@@ -8,8 +8,8 @@ a sample is from its nearest training image compared with a test image, the medi
 more unlike any of them. `near_share` is the share of samples nearer to a training image than all but NEAR of the test images are:
 NEAR of real images, 1 if all are copies.
 
-A copy that is a little blurred or noisy is as far in such features as a new face. `thumbnail_novelty` and `thumbnail_near_share`
-are the same of thumbnails, in which it is still near; those miss a copy that is moved, which features find.
+A copy that is a little blurred or noisy can be as far in such features as a new face. `thumbnail_novelty` and
+`thumbnail_near_share` are the same of thumbnails, in which it is still near; they miss a copy that is moved.
 
     python -m stages.evaluation.neighbours 0 efficientnet_lite0
 """
@@ -33,6 +33,7 @@ SAMPLES, NEAREST = 8, 3
 # Samples and test images, each as far as there are, behind the novelty: enough for medians good to a few percent.
 MEASURED = 200
 NEAR = 0.05
+# Cells a side; training images that are made smaller at a time.
 THUMBNAIL, PART = 8, 1024
 
 
@@ -73,10 +74,11 @@ def main(
 def thumbnails(images: np.ndarray) -> np.ndarray:
     """Images (n, height, width, c) and their mirror images, averaged over THUMBNAIL x THUMBNAIL cells, as rows (n, 2, d).
 
-    Each has mean 0 and standard deviation 1 over its cells, so that neither brightness nor contrast counts, and is 0 without any.
+    Each channel has mean 0, and an image standard deviation 1 over its cells, so that brightness, tint and contrast don't count;
+    an image of one colour is 0.
     """
     cells = adaptive_avg_pool2d(torch.tensor(images, dtype=torch.float32).permute(0, 3, 1, 2), THUMBNAIL)
-    centred = cells - cells.mean((1, 2, 3), keepdim=True)
+    centred = cells - cells.mean((2, 3), keepdim=True)
     scaled = centred / centred.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-3)
     return torch.stack([scaled, scaled.flip(3)], dim=1).flatten(2).numpy()
 

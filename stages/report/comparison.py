@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.report import reference, verdicts
-from stages.report.names import SHARES, measure_name, method_name, pair_name
+from stages.report.names import NEAR_SHARE, NOVELTY, SHARES, measure_name, method_name, pair_name
 from stages.report.results import PROTOCOLS, Study
 from stages.runtime.schema import Pair
 
@@ -18,8 +18,6 @@ FACES = {
 # Measure, and what real images get in the samples' place.
 MEASURES = {"fid": "fid_floor", "fd": "fd_floor", "is": "is_real", "is_torchvision": "is_torchvision_real", "cs": "cs_real"}
 MEASURES |= {"precision": "precision_ceiling", "recall": "recall_ceiling"}
-NOVELTY = ("novelty", "thumbnail_novelty")
-NEAR_SHARE = ("near_share", "thumbnail_near_share")
 MEASURES |= dict.fromkeys(NOVELTY, "novelty_real") | dict.fromkeys(NEAR_SHARE, "near_share_real")
 # What test images get by definition.
 ALWAYS = {"novelty_real": {"mean": 1.0, "std": None, "n": 1}, "near_share_real": {"mean": 0.05, "std": None, "n": 1}}
@@ -82,7 +80,7 @@ compared with real ones of their class, and the figure is the mean over the clas
 truncated and saved as JPEG; the clean one saves without loss.
 Novelty is how far samples are from their nearest training image, compared with test images: 0 is a copy, 1 as new as those. The
 near share is that of the samples that lie nearer to a training image than 95 % of the test images do. Both are measured in a
-network's features, which find copies that are moved a little, and in thumbnails of 8x8 cells, which find blurred and noisy ones.
+network's features, and as thumbnails of 8x8 cells, in which a copy that is a little blurred or noisy is still near.
 
 The study's figure stands beside ours where data set (official, or your own of that name, whole), network, measure and protocol
 (images, psi) are the same. Packaged data sets are stand-ins, mnistm too, as is official MNIST-M over packaged photographs:

@@ -10,8 +10,10 @@ METHODS = {
 MEASURES = {"fid": "FID", "is": "Inception Score on FID's network", "is_torchvision": "Inception Score (torchvision's network)"}
 MEASURES |= {"thumbnail_novelty": "novelty of thumbnails", "thumbnail_near_share": "near share of thumbnails"}
 OURS = {"near_share": "near share"}
+# How new generated faces are, and how many are near copies: in a network's features, and as thumbnails.
+NOVELTY, NEAR_SHARE = ("novelty", "thumbnail_novelty"), ("near_share", "thumbnail_near_share")
 # How the names of figures end that are shares of 1, which people read in percent.
-SHARES = ("accuracy", "recall", "recall_train", "precision", "near_share", "thumbnail_near_share")
+SHARES = ("accuracy", "recall", "recall_train", "precision", *NEAR_SHARE)
 REGULARISERS = {"penalty": "gradient penalty", "path_length": "path length", "ada_p": "chance of augmentation"}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from stages.report.names import NEAR_SHARE, NOVELTY
 from stages.report.results import Results
 
 
@@ -13,8 +14,8 @@ def summarise(results: Results) -> dict[str, Any]:
         protocol: {extractor: _measured(runs) for extractor, runs in extractors.items()}
         for protocol, extractors in results.faces.items()
     }
-    for name in ("novelty", "near_share", "thumbnail_novelty", "thumbnail_near_share"):
-        found = [run[name] for run in results.neighbours]
+    for name in (*NOVELTY, *NEAR_SHARE):
+        found = [run.get(name) for run in results.neighbours]
         if found and None not in found:
             faces["clean"][results.study.extractors[0]][name] = spread(found)
     adaptation = {

@@ -31,6 +31,10 @@ def test_ours_has_the_plain_forms_loss_and_penalty_and_the_presets_batch():
     assert (settings.batch_size, settings.penalty_interval) == (8, 16) != (report.batch_size, report.penalty_interval)
 
 
+def test_whole_steps_are_timed_as_a_preset_trains():
+    assert stylegan2.as_it_trains(params.load("presets/smoke.yaml"), 16) > 0
+
+
 @contextmanager
 def no_processes(arguments):
     """The same calls in this process."""

@@ -3,6 +3,7 @@
 import csv
 import importlib
 import inspect
+import json
 import re
 import tomllib
 from collections import Counter
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from stages.report import claims, comparison, verdicts
+from stages.report.names import NEAR_SHARE, NOVELTY
 from stages.runtime import params
 from stages.runtime.stage import parser_of
 from tests.pipeline.clone import ROOT
@@ -157,6 +159,15 @@ def test_the_figures_of_another_preset_s_gans_are_those_that_were_read():
     }
     accuracy, recall = longer["acgan.judge_accuracy"], longer["acgan.diversity.recall"]
     assert f"the judge reads {accuracy} of its digits, at a recall of {recall}" in words
+
+
+def test_how_new_the_default_s_faces_are_is_what_the_summary_has():
+    words = " ".join(PAGES["README.md"].split())
+    clean = json.loads((ROOT / "metrics/summary.json").read_text())["stylegan2"]["clean"]["efficientnet_lite0"]
+    found = {name: clean[name]["mean"] for name in (*NOVELTY, *NEAR_SHARE)}
+    assert f"their median distance is {found['novelty']:.2f} times theirs" in words
+    assert f"again none, and {found['thumbnail_novelty']:.2f} times" in words and "Of 200 generated faces none is" in words
+    assert found["near_share"] == found["thumbnail_near_share"] == 0
 
 
 def test_the_layout_names_every_room_and_folder():

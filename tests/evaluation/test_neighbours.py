@@ -63,6 +63,7 @@ COPIES = {
     "blurred": lambda images: gaussian_filter(images, (0, 1, 1, 0)),
     "noisy": lambda images: images + np.random.default_rng(5).normal(0, 16, images.shape),
     "brighter, of more contrast": lambda images: 1.3 * images + 20,
+    "tinted": lambda images: images * [1.15, 1.0, 0.85],
     "mirrored": lambda images: images[:, :, ::-1],
 }
 
@@ -78,12 +79,13 @@ def test_thumbnails_of_copies_are_near(kind):
 
 
 def test_a_thumbnail_is_the_means_of_cells_standardised_and_its_mirror_image():
-    images = np.random.default_rng(0).integers(0, 256, (2, 16, 24, 1), dtype=np.uint8)
-    cells = images.reshape(2, 8, 2, 8, 3).mean((2, 4))
-    expected = (cells - cells.mean((1, 2), keepdims=True)) / cells.std((1, 2), keepdims=True)
-    found = thumbnails(images).reshape(2, 2, 8, 8)
-    assert np.allclose(found[:, 0], expected, atol=1e-5) and np.array_equal(found[:, 1], found[:, 0, :, ::-1])
-    assert not thumbnails(np.full((1, 9, 9, 3), 7, np.uint8)).any()
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 24, 2), dtype=np.uint8)
+    cells = images.reshape(2, 8, 2, 8, 3, 2).mean((2, 4)).transpose(0, 3, 1, 2)
+    centred = cells - cells.mean((2, 3), keepdims=True)
+    expected = centred / centred.std((1, 2, 3), keepdims=True)
+    found = thumbnails(images).reshape(2, 2, 2, 8, 8)
+    assert np.allclose(found[:, 0], expected, atol=1e-5) and np.array_equal(found[:, 1], found[:, 0, ..., ::-1])
+    assert not thumbnails(np.full((1, 9, 9, 3), [7, 70, 200], np.uint8)).any()
 
 
 class Pixels(extractors.Extractor):
@@ -119,8 +121,11 @@ def found(tmp_path, monkeypatch):
     return run
 
 
-def test_copies_have_novelty_0_and_unseen_images_about_1(found):
+@pytest.mark.parametrize("part", [7, 1024])
+def test_copies_have_novelty_0_and_unseen_images_about_1(found, monkeypatch, part):
+    monkeypatch.setattr(neighbours, "PART", part)
     copies = found(faces(40, 0)[5:25])
+    assert found(faces(40, 0)[20:])["thumbnail_near_share"] == 1.0
     assert (
         copies["novelty"] == copies["thumbnail_novelty"] == 0.0 and copies["near_share"] == copies["thumbnail_near_share"] == 1.0
     )
@@ -129,9 +134,11 @@ def test_copies_have_novelty_0_and_unseen_images_about_1(found):
     assert (copies["n_fake"], copies["n_real"], copies["n_train"]) == (20, 30, 40)
     mirrored = found(faces(40, 0)[5:25, :, ::-1])
     assert all(row[0] for row in mirrored["mirrored"])
-    assert mirrored["novelty"] == mirrored["thumbnail_novelty"] == 0.0 and [row[0] for row in mirrored["train"]] == [
-        *range(5, 13)
-    ]
+    assert (
+        mirrored["novelty"] == 0.0
+        and mirrored["thumbnail_novelty"] == pytest.approx(0, abs=1e-5)
+        and [row[0] for row in mirrored["train"]] == [*range(5, 13)]
+    )
     assert found(faces(30, 1))["novelty"] == found(faces(30, 1))["thumbnail_novelty"] == 1.0
     for name in ("novelty", "thumbnail_novelty"):
         assert found(faces(60, 2))[name] == pytest.approx(1, abs=0.15)
@@ -139,7 +146,6 @@ def test_copies_have_novelty_0_and_unseen_images_about_1(found):
 
 def test_far_more_images_than_are_measured_are_looked_at_in_part(found, monkeypatch):
     monkeypatch.setattr(neighbours, "MEASURED", 12)
-    monkeypatch.setattr(neighbours, "PART", 7)
     some = found(faces(60, 2))
     assert (some["n_fake"], some["n_real"], len(some["train"])) == (12, 12, 8)
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from stages.generation import losses
 from stages.report import claims
 from stages.runtime import params, schema
 
@@ -136,7 +138,12 @@ def test_what_readme_has_beyond_the_study_is_in_them(name):
 def test_best_s_r1_is_as_strong_as_stylegan2_ada_s_rule_has_it():
     best = preset("best")
     size, batch = getattr(best.data.datasets, best.stylegan2.dataset).size, best.stylegan2.train.batch_size
-    assert best.stylegan2.train.penalty_weight == pytest.approx(4 * 0.0002 * size**2 / batch)
+    ours = torch.rand(3, 3, 4, 4, requires_grad=True)
+    published = (2 * ours - 1).detach().requires_grad_()
+    # Any discriminator of images in [-1, 1], as there.
+    of_ours, of_published = ((2 * ours - 1).sin().flatten(1).sum(1), published.sin().flatten(1).sum(1))
+    expected = 0.0002 * size**2 / batch * losses.gradient_penalty("r1", of_published, published)
+    assert torch.allclose(best.stylegan2.train.penalty_weight * losses.gradient_penalty("r1", of_ours, ours), expected)
 
 
 def test_every_ingredient_has_a_claim_with_and_without_it(monkeypatch):

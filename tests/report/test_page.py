@@ -81,7 +81,7 @@ def test_the_novelty_stands_beside_the_nearest_training_faces(study):
     text = " ".join(made().text.split())
     assert "A generated face is 0.8 ± 0.071 times as far from its nearest training face" in text
     assert "8.0 ± 0.7 % of them are nearer to one than 95 % of the test faces" in text
-    assert "they are 1.60 ± 0.14 times as far, and 0.8 ± 0.1 % of them that near" in text
+    assert "they are 1.60 ± 0.14 times as far, and 0.8 ± 0.1 % of them nearer than 95 % of the test faces" in text
 
 
 def test_the_page_runs_its_own_scripts_and_no_others(study):
