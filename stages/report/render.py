@@ -68,9 +68,11 @@ def percent(value: float | dict[str, Any] | None) -> str:
 
 
 def figure(value: float | dict[str, Any]) -> str:
-    """A number, or a mean with its spread where there is one, short enough for a table."""
+    """A number, or a mean and as many decimals of its spread where there is one, short enough for a table."""
     if isinstance(value, dict):
-        return figure(value["mean"]) + (f" ± {deviation(value['std'])}" if value["std"] else "")
+        mean = figure(value["mean"])
+        decimals = len(mean.partition(".")[2])
+        return mean + (f" ± {value['std']:.{decimals}f}" if value["std"] else "")
     size = abs(value)
     if size >= 1:
         return f"{value:.1f}" if size >= 100 else f"{value:.2f}"

@@ -394,6 +394,8 @@ def test_summarize_needs_no_torch(study):
         (0.0, "0"),
         (-0.25, "-0.25"),
         ({"mean": 2.5, "std": 0.125, "n": 3}, "2.50 ± 0.12"),
+        ({"mean": 1.9583, "std": 0.0031, "n": 3}, "1.96 ± 0.00"),
+        ({"mean": 262.41, "std": 3.126, "n": 3}, "262.4 ± 3.1"),
     ],
 )
 def test_figures_have_sensible_digits(value, shown):
