@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from stages.report.colours import LINES
-from stages.report.names import REGULARISERS, method_name, pair_name
+from stages.report.names import AUGMENTED, LAMBDA, REGULARISERS, method_name, pair_name
 from stages.report.style import FAINT, canvas, hide, method_colour
 
 
@@ -20,6 +20,7 @@ def stylegan2(history: pd.DataFrame) -> Figure:
     _lines(losses, history, {"loss_d": "discriminator", "loss_g": "generator"}, "losses")
     _lines(scores, history, {"d_real": "on real", "d_fake": "on generated"}, "discriminator's output")
     _lines(rest, history, REGULARISERS, "regularisation")
+    _right(rest, history, *AUGMENTED)
     return figure
 
 
@@ -50,8 +51,7 @@ def adaptation(histories: Mapping[str, pd.DataFrame]) -> Figure:
         # A loss of exactly 0 has not started yet, and has no place on a logarithmic scale.
         _lines(axis, history.where(history > 0), losses, f"{method_name(method)}: losses")
         axis.set_yscale("log")
-        if "lambda" in history:
-            _lambda(axis, history)
+        _right(axis, history, *LAMBDA)
     hide(axes[len(histories) :])
     return figure
 
@@ -86,11 +86,14 @@ def _lines(axis: Axes, history: pd.DataFrame, names: Mapping[str, str], title: s
         axis.legend(fontsize=8.5)
 
 
-def _lambda(axis: Axes, history: pd.DataFrame) -> None:
+def _right(axis: Axes, history: pd.DataFrame, column: str, label: str) -> None:
+    """A share of 1, dashed over an axis at the right, where the history has it."""
+    if column not in history:
+        return
     right = axis.twinx()
-    right.plot(history["step"], history["lambda"], color=FAINT, linestyle="--", linewidth=1.2)
+    right.plot(history["step"], history[column], color=FAINT, linestyle="--", linewidth=1.2)
     right.set_ylim(-0.02, 1.02)
-    right.set_ylabel("lambda (dashed)", color=FAINT)
+    right.set_ylabel(f"{label} (dashed)", color=FAINT)
     right.tick_params(colors=FAINT)
     right.grid(False)
     axis.set_zorder(right.get_zorder() + 1)

@@ -14,7 +14,9 @@ OURS = {"near_share": "near share"}
 NOVELTY, NEAR_SHARE = ("novelty", "thumbnail_novelty"), ("near_share", "thumbnail_near_share")
 # How the names of figures end that are shares of 1, which people read in percent.
 SHARES = ("accuracy", "recall", "recall_train", "precision", *NEAR_SHARE)
-REGULARISERS = {"penalty": "gradient penalty", "path_length": "path length", "ada_p": "chance of augmentation"}
+REGULARISERS = {"penalty": "gradient penalty", "path_length": "path length"}
+# Columns of a history that are shares of 1 beside larger values, and get an axis of their own.
+LAMBDA, AUGMENTED = ("lambda", "lambda"), ("ada_p", "chance of augmentation")
 
 
 def method_name(method: str) -> str:

@@ -12,7 +12,7 @@ import yaml
 
 from stages.report import brief, charts, comparison, embedding, gallery, readings, verdicts
 from stages.report.datasets import described
-from stages.report.names import REGULARISERS
+from stages.report.names import AUGMENTED, REGULARISERS
 from stages.report.render import write
 from stages.report.results import Results, Study
 from stages.report.timings import provenance, read_timings
@@ -78,7 +78,7 @@ def draw(results: Results, summary: dict[str, Any], theirs: dict[tuple[str, str]
     faces = results.history(f"stylegan2-{study.stylegan2_seeds[0]}")
     found["stylegan2_losses"] = charts.lines(faces, {"loss_d": "discriminator", "loss_g": "generator"}, "loss")
     found["stylegan2_scores"] = charts.lines(faces, {"d_real": "on real", "d_fake": "on generated"}, "discriminator’s output")
-    found["stylegan2_rest"] = charts.lines(faces, REGULARISERS, "regulariser")
+    found["stylegan2_rest"] = charts.lines(faces, REGULARISERS, "regulariser", right=AUGMENTED)
     digits = results.history(f"acgan-{study.acgan_seeds[0]}")
     found["acgan_losses"] = charts.lines(digits, {"loss_discriminator": "discriminator", "loss_generator": "generator"}, "loss")
     heads = {"accuracy_real": "real", "accuracy_fake": "generated"}

@@ -71,7 +71,7 @@ def figure(value: float | dict[str, Any]) -> str:
     """A number, or a mean and as many decimals of its spread where there is one, short enough for a table."""
     if isinstance(value, dict):
         mean = figure(value["mean"])
-        decimals = len(mean.partition(".")[2])
+        decimals = max(len(mean.partition(".")[2]), 2 if abs(value["mean"]) < 100 else 1)
         return mean + (f" ± {value['std']:.{decimals}f}" if value["std"] else "")
     size = abs(value)
     if size >= 1:

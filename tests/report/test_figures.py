@@ -110,6 +110,14 @@ def test_values_that_some_steps_lack_are_joined_over_the_gap():
     assert list(rest.lines[0].get_xdata()) == [1, 3]
 
 
+def test_the_chance_of_augmentation_has_an_axis_of_its_own():
+    table = pd.DataFrame({"step": [1, 2], "loss_d": [1.0, 2.0], "penalty": [60.0, 5.0], "ada_p": [0.0, 0.15]})
+    *_, rest, right = curves.stylegan2(table).axes
+    assert [list(line.get_ydata()) for line in rest.lines] == [[60, 5]]
+    assert list(right.lines[0].get_ydata()) == [0, 0.15] and right.get_ylim()[1] < 1.1
+    assert len(curves.stylegan2(table.drop(columns="ada_p")).axes) == 3
+
+
 def test_a_loss_is_drawn_from_where_it_starts():
     table = pd.DataFrame(
         {"step": [1, 2, 3], "class_loss": [3.0, 2.0, 1.0], "similarity_loss": [0.0, 0.0, 0.7], "lambda": [0, 0, 0.5]}

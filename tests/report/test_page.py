@@ -10,10 +10,12 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
-from stages.report import page, readings, render, verdicts
+from stages.report import charts, page, readings, render, verdicts
+from stages.report.names import AUGMENTED, REGULARISERS
 from stages.report.results import Study
 from stages.report.timings import part_of, stage_names
 from stages.runtime import params
@@ -79,7 +81,7 @@ def test_the_novelty_stands_beside_the_nearest_training_faces(study):
     assert "Nearest training faces" in made().text and "times as far" not in made().text
     summarise_with_a_blank_picture()
     text = " ".join(made().text.split())
-    assert "A generated face is 0.8 ± 0.071 times as far from its nearest training face" in text
+    assert "A generated face is 0.8 ± 0.07 times as far from its nearest training face" in text
     assert "8.0 ± 0.7 % of them are nearer to one than 95 % of the test faces" in text
     assert "they are 1.60 ± 0.14 times as far, and 0.8 ± 0.1 % of them nearer than 95 % of the test faces" in text
 
@@ -109,7 +111,7 @@ def test_the_parts_come_in_the_studys_order(study):
 
 def test_means_and_spreads_of_the_summary_are_shown(study):
     text = made().text
-    for shown in ("59.0 ± 1.4", "86.0 ± 1.4 %", "51.0 ± 1.4 %", "210.0 ± 14", "97.0 %", "Seeds 0, 1"):
+    for shown in ("59.0 ± 1.4", "86.0 ± 1.4 %", "51.0 ± 1.4 %", "210.0 ± 14.1", "97.0 %", "Seeds 0, 1"):
         assert shown in text
 
 
@@ -235,6 +237,14 @@ def test_lambda_has_an_axis_of_its_own(study):
     assert "layer" not in charts[f"losses_{PAIR}_source_only"]
 
 
+def test_the_chance_of_augmentation_has_an_axis_of_its_own():
+    table = pd.DataFrame({"step": [1, 2], "penalty": [60.0, 5.0], "ada_p": [0.0, 0.15]})
+    drawn = charts.lines(table, REGULARISERS, "regulariser", right=AUGMENTED)
+    titles = [layer["encoding"]["y"]["title"] for layer in drawn["layer"]]
+    assert titles == ["chance of augmentation (grey)", "regulariser"]
+    assert "layer" not in charts.lines(table.drop(columns="ada_p"), REGULARISERS, "regulariser", right=AUGMENTED)
+
+
 def test_other_data_is_said_not_to_be_comparable(study):
     text = made().text
     assert "Data sets out of packages are stand-ins, here mfeat, mnistm, orl, syn" in text
@@ -279,8 +289,8 @@ def test_each_extractor_has_a_table_of_both_protocols_with_floors_and_numbers_of
     text = " ".join(made().text.split())
     assert "On inception " in text and "On inception_torchvision " in text and "(is_torchvision) 2.50 2.50" in text
     for row in (
-        "Fréchet distance to the test images (fid) 260.0 ± 14 210.0 ± 14",
-        "Fréchet distance to the test images (fd) 260.0 ± 14 210.0 ± 14",
+        "Fréchet distance to the test images (fid) 260.0 ± 14.1 210.0 ± 14.1",
+        "Fréchet distance to the test images (fd) 260.0 ± 14.1 210.0 ± 14.1",
         "its floor training images in the samples’ place 60.00 60.00",
         "Precision share of generated faces among the real 0.4 0.4 its ceiling training images in the samples’ place 0.7 0.7",
         "Recall share of real faces among the generated 0.1 0.1 its ceiling training images in the samples’ place 0.8 0.8",
