@@ -95,6 +95,8 @@ class EfficientNetLite0(Extractor):
                     fused = fuse_conv_bn_eval(getattr(module, convolution), getattr(module, normalisation))
                     setattr(module, convolution, fused)
                     setattr(module, normalisation, nn.Identity())
+        # Anew, for the convolutions are others now.
+        for module in list(self.network.modules()):
             border = getattr(module, "static_padding", None)
             if isinstance(border, nn.ZeroPad2d) and len(set(border.padding)) == 1:
                 module.padding, module.static_padding = border.padding[:2], nn.Identity()

@@ -1,5 +1,6 @@
 """Augmentation of source images."""
 
+import math
 from itertools import permutations
 
 import pytest
@@ -85,6 +86,25 @@ def test_warp_without_range_is_the_identity():
     images = pictures()[:, :1]
     same = augment.warp(images, turn=0.0, zoom=(1.0, 1.0), shear=0.0, shift=0.0, narrow=1.0)
     torch.testing.assert_close(same, images, rtol=0, atol=1e-5)
+
+
+def test_warp_reads_where_its_matrices_lead(monkeypatch):
+    ranges, places = [], []
+
+    def drawn(images, *ends):
+        # The upper end of all, but the lower one of the last, the move downwards.
+        ranges.append(ends)
+        return torch.full((len(images),), ends[len(ranges) < 6])
+
+    monkeypatch.setattr(augment, "_uniform", drawn)
+    monkeypatch.setattr(F, "affine_grid", lambda theta, size, align_corners: places.append(theta) or torch.zeros(2, 4, 4, 2))
+    augment.warp(torch.zeros(2, 1, 4, 4))
+    assert ranges == [(-15, 15), (0.7, 1.35), (1, 1.4), (-0.25, 0.25), (-0.12, 0.12), (-0.12, 0.12)]
+    cos, sin = math.cos(math.radians(15)), math.sin(math.radians(15))
+    turned = torch.tensor([[cos, -sin], [sin, cos]]) @ torch.tensor([[1.0, 0.25], [0.0, 1.0]])
+    matrix = torch.diag(torch.tensor([1.4 / 1.35, 1 / 1.35])) @ turned
+    expected = torch.cat([matrix, torch.tensor([[0.12], [-0.12]])], dim=1)
+    torch.testing.assert_close(places[0], expected.expand(2, 2, 3))
 
 
 def test_thickened_is_max_pooling_also_of_negative_values_and_at_the_edges():

@@ -52,6 +52,24 @@ def test_pooling_before_batch_norm_changes_nothing_whatever_the_weights_signs(do
     assert ours[1].num_batches_tracked == domains
 
 
+def test_bf16_is_as_near_to_fp32_as_the_layers_in_order_are():
+    """But for the convolution's bias, whose gradient is 0 but for rounding."""
+    images = torch.randn(32, 3, 28, 28, generator=torch.Generator().manual_seed(2))
+
+    def found(pooled_first, precision):
+        layers = block()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            parts = images.chunk(2)
+            output = convolved(layers[0], layers[1], images, 2) if pooled_first else torch.cat([layers(part) for part in parts])
+        output.float().square().sum().backward()
+        gradients = {name: weight.grad for name, weight in layers.named_parameters() if name != "0.bias"}
+        return {"output": output.detach().float(), **gradients, "mean": layers[1].running_mean, "variance": layers[1].running_var}
+
+    exact, ours, theirs = found(False, "fp32"), found(True, "bf16"), found(False, "bf16")
+    for name, value in exact.items():
+        assert (ours[name] - value).norm() <= 1.5 * (theirs[name] - value).norm() + 1e-5 * value.norm(), name
+
+
 def test_the_gradient_of_the_images_is_that_of_the_layers_in_order():
     ours, theirs = block(), block()
     images = [torch.randn(4, 3, 12, 12, generator=torch.Generator().manual_seed(2)).requires_grad_() for _ in range(2)]

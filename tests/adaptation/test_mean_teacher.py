@@ -216,7 +216,7 @@ def test_images_move_by_up_to_two_pixels_and_zeros_come_in(drawn, rows, monkeypa
     torch.testing.assert_close(changed(images, intensity=False, warp=True, noise=0.0), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_warps_and_noise_have_the_published_size(monkeypatch):
+def test_warps_and_noise_have_their_size(monkeypatch):
     torch.manual_seed(0)
     noise = changed(torch.zeros(50, 3, 28, 28), intensity=False, warp=True, noise=0.1)
     assert noise.std().item() == pytest.approx(0.1, rel=0.02)

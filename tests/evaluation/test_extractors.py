@@ -45,6 +45,12 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (5, 20, 24, 3), dtype=np.uint8)
 
 
+def test_nothing_is_left_that_a_convolution_can_do_by_itself(extractor):
+    left = [module for module in extractor.network.modules() if isinstance(module, torch.nn.BatchNorm2d | torch.nn.ZeroPad2d)]
+    # One more pixel at the right and below, which no convolution adds.
+    assert {module.padding for module in left} == {(0, 1, 0, 1), (1, 2, 1, 2)} and len(left) == 5
+
+
 def test_one_pass_gives_1280_features_and_1000_logits_in_float32(extractor, images):
     activations = extractors.extract(extractor, images, batch_size=2)
     assert activations.features.shape == (5, 1280) and activations.features.dtype == np.float32

@@ -129,16 +129,19 @@ def test_labels_asked_for_are_drawn_uniformly_and_anew_in_every_step():
     assert len(counts) == 10 and counts.min() > 880 and counts.max() < 1120
 
 
-def test_the_generator_goes_first_and_neither_step_moves_the_other_network():
-    model, order = tiny_model(lr_discriminator=1e-30), []
+@pytest.mark.parametrize(("still", "other"), [("discriminator", "generator"), ("generator", "discriminator")])
+def test_the_generator_goes_first_and_neither_step_moves_the_other_network(still, other):
+    model, order = tiny_model(**{f"lr_{still}": 1e-30}), []
     for name, optimizer in model.optimizers.items():
         optimizer.register_step_pre_hook(lambda *_, name=name: order.append(name))
-    before = {name: parameter.detach().clone() for name, parameter in model.discriminator.named_parameters()}
+    networks = {name: dict(getattr(model, name).named_parameters()) for name in (still, other)}
+    before = {name: {key: weight.detach().clone() for key, weight in weights.items()} for name, weights in networks.items()}
     seed_step(0, 1)
     model.update(1)
     assert order == ["generator", "discriminator"]
-    for name, parameter in model.discriminator.named_parameters():
-        torch.testing.assert_close(parameter, before[name], rtol=0, atol=1e-20)
+    for key, weight in networks[still].items():
+        torch.testing.assert_close(weight, before[still][key], rtol=0, atol=1e-20)
+    assert any(not torch.equal(weight, before[other][key]) for key, weight in networks[other].items())
     assert all(parameter.requires_grad for parameter in model.discriminator.parameters())
 
 

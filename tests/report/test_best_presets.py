@@ -115,7 +115,7 @@ def test_the_study_s_slips_are_not_in_them(name):
     assert ours.adaptation.dsn.steps == ours.adaptation.dsn.lambda_steps
 
 
-def test_mean_teacher_has_its_publication_s_settings_and_budget():
+def test_mean_teacher_has_its_publication_s_settings():
     adaptation = preset("best").adaptation
     assert (adaptation.common.batch_size, adaptation.common.lr) == (256, 1e-3)
     assert adaptation.mean_teacher.model_dump() == {

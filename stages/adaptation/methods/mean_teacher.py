@@ -182,8 +182,8 @@ def changed(images: Tensor, *, intensity: bool, warp: bool, noise: float) -> Ten
     """Images (n, 3, height, width), mostly standardised, each changed at random (French et al. 2018, section 3.3).
 
     With `intensity` the values of about every second image change their signs; then all are multiplied by U[0.25, 1.5) and moved
-    by U[-0.5, 0.5). With `warp` each is warped by the matrix I + N(0, AFFINE^2) and moved by up to SHIFT pixels, where zeros come
-    in from outside. In the end it gets noise N(0, noise^2).
+    by U[-0.5, 0.5). With `warp` each pixel is read where the matrix I + N(0, AFFINE^2) and a move of up to SHIFT pixels lead from
+    it, zeros outside; in the authors' code these say where a pixel goes. In the end each image gets noise N(0, noise^2).
     """
     n, _, height, width = images.shape
     place = images.device
