@@ -4,7 +4,7 @@ METHODS = {
     "source_only": "source only",
     "dann": "DANN",
     "dsn": "DSN",
-    "mean_teacher": "mean teacher",
+    "mean_teacher": "self-ensembling",
     "target_only": "target only",
 }
 MEASURES = {"fid": "FID", "is": "Inception Score on FID's network", "is_torchvision": "Inception Score (torchvision's network)"}

@@ -42,6 +42,6 @@ def _tried(lines: Iterable[dict[str, str]]) -> Iterator[Tried]:
 
 
 def _said(figure: str, value: float) -> str:
-    if figure.startswith("regret.") or figure.endswith(SHARES):
+    if figure.startswith(("regret.", "per_class.")) or figure.endswith(SHARES):
         return f"{100 * value:.2f}"
     return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.4f}"

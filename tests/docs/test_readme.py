@@ -119,22 +119,57 @@ def test_the_accuracies_of_another_preset_are_those_that_were_read():
     assert f"{said} %" in words.replace(" and ", ", ")
     for method in ("source_only", "dann", "dsn", "mean_teacher", "target_only"):
         ends = {line["run"]: int(line["step"]) for line in lines if f"-{method}-" in line["run"] and line["figure"] == "accuracy"}
-        cells = [
-            [f"{read[run, str(ends[run]), 'accuracy']:.2f}" for run in sorted(ends) if run.startswith(pair)] for pair in PAIRS
-        ]
-        assert all(len(cell) == 3 for cell in cells) and f"| {' | '.join(', '.join(cell) for cell in cells)} |" in words
-    early = [f"{read[f'{pair}-mean_teacher-0', '3600', 'accuracy']:.2f}" for pair in PAIRS]
-    assert f"{early[0]}, {early[1]} and {early[2]} %" in words
+        found = [[read[run, str(ends[run]), "accuracy"] for run in sorted(ends) if run.startswith(pair)] for pair in PAIRS]
+        cells = [f"{spread(values)}: {', '.join(f'{value:.2f}' for value in values)}" for values in found]
+        assert all(len(values) == 3 for values in found) and f"| {' | '.join(cells)} |" in words
+    early = [[read[f"{pair}-mean_teacher-{seed}", "3600", "accuracy"] for seed in range(3)] for pair in PAIRS]
+    assert "{}, {} and {} %".format(*(f"{min(values):.1f}–{max(values):.1f}" for values in early)) in words
+    ones_and_sevens = [
+        sum(read[f"mnistm-mfeat-dann-{seed}", "3000", f"per_class.{digit}"] for digit in (1, 7)) / 2 for seed in range(3)
+    ]
+    assert [round(share) for share in ones_and_sevens] == [5, 5, 99]
+    assert "with it 99 of 100 test images of ones and sevens are read, with the two others 5 each" in words
     first, second = (percent((line for line in again if line["step"] == "9000"), "accuracy", pair) for pair in PAIRS[:2])
     assert "had {:.2f} and {:.2f} % on syn → mnistm (seeds 0 and 1)".format(*first) in words
     assert "{:.2f} and {:.2f} % on mnistm → mfeat (seeds 0 and 2)".format(*second) in words
     without = percent((line for line in of_best_packaged(WITHOUT) if line["step"] == "9000"), "accuracy")
     assert "it has {:.2f}, {:.2f} and {:.2f} % on syn → mnistm".format(*without) in words
     assert f"gets {spread(without)} % on syn → mnistm, and {spread(percent(last, 'accuracy', PAIRS[0]))} with 3" in words
-    distances = [float(line["value"]) for line in lines if line["figure"] == "proxy_a_distance" and "mean_teacher" in line["run"]]
-    assert f"to {min(distances):.2f}–{max(distances):.2f}" in words
-    regrets = [value for (run, _, figure), value in read.items() if figure.startswith("regret.") and "mean_teacher" in run]
-    assert f"no rule loses more than {max(regrets):.1f} points" in words
+
+    def distances(lines: list[dict[str, str]], *methods: str) -> str:
+        of_them = [line for line in lines if line["figure"] == "proxy_a_distance" and line["run"].split("-")[2] in methods]
+        found = [float(line["value"]) for line in of_them]
+        return f"{min(found):.2f}–{max(found):.2f}"
+
+    assert f"of DANN and DSN is {distances(lines, 'dann', 'dsn')}, no lower than without" in words
+    assert f"adaptation ({distances(lines, 'source_only')}), and self-ensembling's {distances(lines, 'mean_teacher')}" in words
+    assert f"on target images it is {distances(of_best_packaged(WITHOUT), 'mean_teacher')}" in words
+
+
+def test_the_regrets_of_another_preset_are_those_that_were_read():
+    words = " ".join(PAGES["README.md"].split())
+    lines = [line for line in of_best_packaged() if line["figure"].startswith("regret.")]
+    lines = [line for line in lines if line["commit"] != "5b27a6c" or "mean_teacher" not in line["run"]]
+    density = [line for line in lines if line["figure"].endswith("soft_neighbourhood_density")]
+    ours = [line for line in lines if "mean_teacher" in line["run"]]
+    sure = [line for line in lines if line["figure"].endswith(("confident_share", "target_entropy"))]
+    assert len(sure) == 2 * len(density) == 54
+
+    def most(lines: list[dict[str, str]]) -> str:
+        return f"{100 * max(float(line['value']) for line in lines):.1f}"
+
+    assert f"lose {most(sure)} points against the best of five snapshots at most" in words
+    rules = {figure: [line for line in sure if line["figure"] == figure] for figure in {line["figure"] for line in sure}}
+    means = [
+        fmean(percent(rules[figure], figure, f"{pair}-{method}"))
+        for figure in rules
+        for pair in PAIRS
+        for method in ("dann", "dsn")
+    ]
+    assert f"{max(means):.1f} on average where they lose most" in words
+    of_dann = (spread(percent(density, density[0]["figure"], f"{pair}-dann")) for pair in PAIRS[1:])
+    assert f"loses up to {most(density)}, with DANN {{}} on mnistm → mfeat and {{}} on mfeat → syn".format(*of_dann) in words
+    assert f"no rule loses more than {most(ours)} points" in words
 
 
 def test_the_figures_of_another_preset_s_gans_are_those_that_were_read():
@@ -156,8 +191,10 @@ def test_the_figures_of_another_preset_s_gans_are_those_that_were_read():
     large = figures("acgan.train.batch_size=64 acgan.train.augment=[translation]", "e20675e")
     assert f"the judge reads even {large[0]} % (seed 0), but recall is {large[1]} %" in words
     assert f"{ours[2]} % of training digits are recalled, and {large[2]} % with batches of 64" in words
-    assert f"recalls more of them ({light[2]} %), but the judge reads {light[0]} % (seed 0" in words
-    assert f"{ours[0]} % for {light[0]}, at a recall of {ours[1]} for {light[1]} %" in words
+    assert f"with 1 it reads {light[0]} % and recalls more of them ({light[2]} %)" in words
+    assert f"the judge reads {ours[0]} instead of {light[0]} %, at a recall of {ours[1]} instead of {light[1]} %" in words
+    within = [float(line["value"]) for line in lines if line["run"].startswith("acgan") and line["figure"] == "fd"]
+    assert f"an `fd` within a class of {spread(within)}" in words
     longer = {
         line.figure: f"{100 * line.mean:.1f} ± {100 * line.std:.1f} %"
         for line in verdicts.read(ROOT / verdicts.PATH)
