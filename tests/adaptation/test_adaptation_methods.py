@@ -374,6 +374,12 @@ def test_a_classifier_that_was_never_started_takes_the_weights_of_either_kind(la
     assert other.state_dict().keys() == model.state_dict().keys()
 
 
+@pytest.mark.parametrize("changes", [{"separate_batch_norm": False}, {"standardise": False}, {"intensity": True}])
+def test_a_resumed_training_of_self_ensembling_s_other_forms_equals_an_uninterrupted_one(changes, monkeypatch):
+    monkeypatch.setitem(SETTINGS, "mean_teacher", SETTINGS["mean_teacher"].model_copy(update=changes))
+    assert_resumes_bit_for_bit("mean_teacher", monkeypatch)
+
+
 def test_a_resumed_training_with_a_domain_head_equals_an_uninterrupted_one(monkeypatch):
     monkeypatch.setitem(SETTINGS, "source_only", SETTINGS["source_only"].model_copy(update={"lambda_steps": 4}))
     assert_resumes_bit_for_bit("source_only", monkeypatch)
