@@ -15,7 +15,7 @@ from stages.runtime.stage import run
 
 def main() -> None:
     (width,) = params.read("adaptation.mean_teacher.width")
-    networks = {"DANN": DANN(), "DSN": DSN(), "mean teacher": mean_teacher.Classifier(width)}
+    networks = {"DANN": DANN(), "DSN": DSN(), "self-ensembling": mean_teacher.Classifier(width)}
     write_json("results/networks/adaptation.json", described(networks))
 
 
