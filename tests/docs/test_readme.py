@@ -96,9 +96,13 @@ def table_lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("|")]
 
 
-def of_best_packaged(changes: str = "") -> list[dict[str, str]]:
+def readings(preset: str, changes: str = "") -> list[dict[str, str]]:
     with (ROOT / "metrics/readings.csv").open() as file:
-        return [line for line in csv.DictReader(file) if (line["preset"], line["changes"]) == ("best_packaged", changes)]
+        return [line for line in csv.DictReader(file) if (line["preset"], line["changes"]) == (preset, changes)]
+
+
+def of_best_packaged(changes: str = "") -> list[dict[str, str]]:
+    return readings("best_packaged", changes)
 
 
 def percent(lines: Iterable[dict[str, str]], figure: str, run: str = "") -> list[float]:
@@ -193,6 +197,10 @@ def test_the_figures_of_another_preset_s_gans_are_those_that_were_read():
     assert f"the judge reads {ours[0]} instead of {light[0]} %, at a recall of {ours[1]} instead of {light[1]} %" in words
     within = [float(line["value"]) for line in lines if line["run"].startswith("acgan") and line["figure"] == "fd"]
     assert f"an `fd` within a class of {spread(within)}" in words
+    trials = [readings("laptop", changes) for changes in ("", "acgan.train.steps=6000")]
+    read = [percent((line for line in lines if line["commit"] == "b5a991c"), "judge_accuracy") for lines in trials]
+    assert [len(values) for values in read] == [3, 3]
+    assert f"the judge reads {spread(read[1])} instead of {spread(read[0])} %" in words
     longer = {
         line.figure: f"{100 * line.mean:.1f} ± {100 * line.std:.1f} %"
         for line in verdicts.read(ROOT / verdicts.PATH)
