@@ -33,10 +33,10 @@ def together(count: int, job: Callable[..., Any], *arguments: Any, training: Tra
         free.bind(("127.0.0.1", 0))
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "GLOO_SOCKET_IFNAME": "lo"}
     fork = get_context("fork")
-    lines = [fork.Pipe(duplex=False) for _ in range(count)]
+    lines, done = [fork.Pipe(duplex=False) for _ in range(count)], fork.Event()
     ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)} for rank in range(count)]
     children = [
-        fork.Process(target=_child, args=(lines[rank][1], ranks[rank] | address, training, job, arguments))
+        fork.Process(target=_child, args=(lines[rank][1], done, ranks[rank] | address, training, job, arguments))
         for rank in range(count)
     ]
     for child in children:
@@ -44,6 +44,7 @@ def together(count: int, job: Callable[..., Any], *arguments: Any, training: Tra
     try:
         return [_received(line, child) for (line, _), child in zip(lines, children, strict=True)]
     finally:
+        done.set()
         for child in children:
             child.join(5)
             child.kill()
@@ -75,7 +76,9 @@ def trained_weights(build: Callable[[], Trainable], steps: int) -> dict[str, Ten
     return before | {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-def _child(line: Any, environment: dict[str, str], training: Training, job: Callable[..., Any], arguments: tuple) -> None:
+def _child(
+    line: Any, done: Any, environment: dict[str, str], training: Training, job: Callable[..., Any], arguments: tuple
+) -> None:
     try:
         for name in ("DEVICES", "DVC_STAGE"):
             os.environ.pop(name, None)
@@ -90,6 +93,7 @@ def _child(line: Any, environment: dict[str, str], training: Training, job: Call
         )
     line.send(_plain(result))
     line.close()
+    done.wait(SECONDS)  # another one may still be on its way to meet this one
     os._exit(0)
 
 
