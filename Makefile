@@ -1,8 +1,8 @@
 # `make repro` builds the study, `make test` the quick tests; both install what they need first.
-# An active environment (venv, conda) is used; without one, .venv is made with PYTHON.
+# An active environment (venv, conda, but not conda's base) is used; without one, .venv is made with PYTHON.
 
 PYTHON ?= python3
-ENV := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX),$(CURDIR)/.venv)
+ENV := $(or $(VIRTUAL_ENV),$(if $(filter-out base,$(CONDA_DEFAULT_ENV)),$(CONDA_PREFIX)),$(CURDIR)/.venv)
 BIN := $(ENV)/bin
 STAMP := $(ENV)/.installed-requirements
 RUN := PATH="$(BIN):$$PATH"
@@ -56,13 +56,13 @@ gpu-check: install
 bench: install
 	$(RUN) python -m benchmarks
 
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12 ...")
+
 # Quoted throughout, since the folder's name may hold spaces, which make's own file rules can't do.
 install:
-	@test -x "$(BIN)/python" || { \
-	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12 ...")' \
-	  && echo "Making $(ENV)" && $(PYTHON) -m venv "$(ENV)"; }
-	@test "$(STAMP)" -nt requirements.txt || { \
-	  { "$(BIN)/python" -m pip --version > /dev/null 2>&1 || "$(BIN)/python" -m ensurepip; } \
+	@test -x "$(BIN)/python" || { $(PYTHON) -c '$(NEW_ENOUGH)' && echo "Making $(ENV)" && $(PYTHON) -m venv "$(ENV)"; }
+	@test "$(STAMP)" -nt requirements.txt || { "$(BIN)/python" -c '$(NEW_ENOUGH)' \
+	  && { "$(BIN)/python" -m pip --version > /dev/null 2>&1 || "$(BIN)/python" -m ensurepip; } \
 	  && "$(BIN)/python" -m pip install -r requirements.txt && touch "$(STAMP)"; }
 
 # An unpacked archive has no .git, and DVC asks for one.

@@ -143,7 +143,7 @@ def _of_settings(claim: Sequence[verdicts.Reading]) -> str:
 ABLATION_NOTES = """\
 Settings stand from the one that should do worst to the one that should do best, mean ± standard deviation over n seeds. A claim
 is confirmed where each figure is better than the one before by more than chance would have it (Welch's t-test, 95 %), refuted
-where one is worse by as much, else open. `make ablation` ran them, and runs those of ablation.yaml that are not here as well;
+where one is worse by as much, else open. `make ablation` ran them, and in another clone runs them anew;
 metrics/ablation.csv has params and commits.
 """
 
