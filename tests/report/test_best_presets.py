@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional as F
 
+from stages.adaptation.losses import difference_loss
+from stages.adaptation.networks import DSN
 from stages.generation import losses
 from stages.report import claims
 from stages.runtime import params, schema
@@ -82,6 +85,16 @@ def beyond_the_study() -> dict[str, str]:
     return found
 
 
+def untrained_difference_loss(batch_size: int) -> float:
+    """The sum of both domains' difference losses in DSN before its first step, on images of smooth noise."""
+    torch.manual_seed(0)
+    network, noise = DSN(), 2 * torch.rand(2 * batch_size, 3, 7, 7) - 1
+    images = F.interpolate(noise, size=28, mode="bilinear").chunk(2)
+    with torch.no_grad():
+        privates = network.private_source(images[0]), network.private_target(images[1])
+        return sum(map(difference_loss, privates, map(network.shared, images))).item()
+
+
 @pytest.mark.parametrize(("name", "base"), [("best", "paper"), ("best_packaged", "laptop")])
 def test_data_pairs_networks_and_measures_are_those_of_the_preset_that_it_comes_from(name, base):
     ours, theirs = preset(name), preset(base)
@@ -144,6 +157,15 @@ def test_best_s_r1_is_as_strong_as_stylegan2_ada_s_rule_has_it():
     of_ours, of_published = ((2 * ours - 1).sin().flatten(1).sum(1), published.sin().flatten(1).sum(1))
     expected = 0.0002 * size**2 / batch * losses.gradient_penalty("r1", of_published, published)
     assert torch.allclose(best.stylegan2.train.penalty_weight * losses.gradient_penalty("r1", of_ours, ours), expected)
+
+
+def test_best_s_difference_loss_weighs_as_much_as_the_study_s_in_spite_of_its_larger_batches():
+    weighed = {}
+    for name in ("best", "paper"):
+        adaptation = preset(name).adaptation
+        weighed[name] = adaptation.dsn.difference_weight * untrained_difference_loss(adaptation.common.batch_size)
+    assert 1 / 1.5 < weighed["best"] / weighed["paper"] < 1.5
+    assert 34 / 1.5 < untrained_difference_loss(256) / untrained_difference_loss(32) < 34 * 1.5
 
 
 def test_every_ingredient_has_a_claim_with_and_without_it(monkeypatch):
