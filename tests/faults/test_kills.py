@@ -1,5 +1,6 @@
 """A stage that is killed anywhere, any number of times, ends as if nothing had happened. A larger campaign: campaign.py."""
 
+import csv
 import random
 
 import pytest
@@ -34,6 +35,15 @@ def test_every_method_is_among_the_killed(house):
     trained = [stage.name for stage in house.stages if stage.trains]
     assert {method for method in METHODS if any(f"-{method}-" in name for name in trained)} == set(METHODS)
     assert {"train_stylegan2@0", "train_acgan@0", "train_judge"} <= set(trained)
+
+
+def test_adaptive_augmentation_is_at_work_in_a_training_among_the_killed(house):
+    """Were its p always 0, a state that has lost it would go unnoticed."""
+    with (house.folder / "results/stylegan2-0/history.csv").open() as file:
+        p = [float(row["ada_p"]) for row in csv.DictReader(file)]
+    assert p[0] == 0
+    # Steps of a training that goes on from a state are under its influence, too.
+    assert p[-3] > 0
 
 
 def test_a_rule_takes_a_snapshot_before_the_last_of_some_training_among_the_killed(house):
