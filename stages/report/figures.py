@@ -1,4 +1,4 @@
-"""Accuracies as bars, confusion matrices, t-SNE scatters, and what claims are worth."""
+"""Accuracies as bars, confusion matrices, t-SNE scatters, and what each step of a claim gains."""
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill
@@ -16,7 +16,14 @@ from stages.report.colours import BLUE, CLASSES, DOMAINS, ORANGE
 from stages.report.names import method_name, pair_name
 from stages.report.style import FAINT, INK, canvas, hide, method_colour
 
-COLOURS = {verdicts.CONFIRMED: BLUE, verdicts.REFUTED: ORANGE, verdicts.OPEN: FAINT}
+# A space at which `fill` breaks no line.
+UNBROKEN = "\N{NO-BREAK SPACE}"
+# Of a gain by its direction: 1 for better, -1 for worse, 0 where chance alone could be the reason.
+GAINS = {
+    1: (BLUE, f"better beyond chance ({100 * verdicts.CONFIDENCE:.0f} %)"),
+    -1: (ORANGE, "worse beyond chance"),
+    0: (FAINT, "within chance"),
+}
 
 
 def accuracy_bars(summary: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
@@ -99,27 +106,33 @@ def tsne(points: pd.DataFrame) -> Figure:
 
 
 def gains(claims: Sequence[Sequence[verdicts.Reading]]) -> Figure:
-    """By how much each claim's figure gets better from setting to setting, in the colour of the verdict, with the margin beyond
-    which that is sure. All shares, in percent, have one axis, and every other measure its own."""
+    """By how much each claim's figure gets better from setting to setting, with the margin of chance, in the colour of GAINS that
+    value and margin give. All shares, in percent, have one axis, and every other measure its own."""
     found: dict[bool | str, list[tuple[verdicts.Reading, str, float, float]]] = {}
     for claim in claims:
         found.setdefault(claim[-1].percent or claim[-1].measure, []).extend((claim[-1], *gain) for gain in verdicts.gains(claim))
     panels = [panel for panel in found.values() if panel]
     rows = [len(panel) for panel in panels]
-    figure, axes = canvas(len(panels), 1, width=11.0, height=0.3 * sum(rows) / len(rows) + 0.7, height_ratios=rows)
+    figure, axes = canvas(len(panels), 1, width=12.0, height=0.34 * sum(rows) / len(rows) + 0.7, height_ratios=rows)
     for axis, panel in zip(axes, panels, strict=True):
-        for row, (reading, _, value, margin) in enumerate(panel):
-            colour = COLOURS[reading.verdict]
+        for row, (*_, value, margin) in enumerate(panel):
+            colour, _ = GAINS[verdicts.beyond_chance(value, margin)]
             axis.errorbar(value, row, xerr=margin, color=colour, fmt="o", markersize=5, linewidth=2, capsize=3)
         axis.axvline(0, color=INK, linewidth=1)
-        labels = [fill(f"{reading.claim} ({reading.measure}, {step})", 96) for reading, step, *_ in panel]
-        axis.set_yticks(range(len(panel)), labels, fontsize=8, parse_math=False)
+        labels = [_step(reading, step) for reading, step, *_ in panel]
+        axis.set_yticks(range(len(panel)), labels, fontsize=9, parse_math=False)
         axis.tick_params(axis="y", length=0)
         unit = "percentage points" if panel[0][0].percent else panel[0][0].measure
         axis.set(ylim=(len(panel) - 0.4, -0.6), xlabel=f"better by ({unit})")
-    marks = [Line2D([], [], color=colour, marker="o", linewidth=2) for colour in COLOURS.values()]
-    figure.legend(marks, COLOURS, loc="outside upper right", ncols=len(COLOURS))
+    marks = [Line2D([], [], color=colour, marker="o", linewidth=2) for colour, _ in GAINS.values()]
+    figure.legend(marks, [words for _, words in GAINS.values()], loc="outside upper right", ncols=len(GAINS))
     return figure
+
+
+def _step(reading: verdicts.Reading, step: str) -> str:
+    """A claim and, in a bracket that no line break tears apart, its measure and the step from setting to setting."""
+    bracket = f"({reading.measure}, {step})".replace(" ", UNBROKEN)
+    return fill(f"{reading.claim} {bracket}", 96, break_on_hyphens=False).replace(UNBROKEN, " ")
 
 
 def _scatter(axis: Axes, points: pd.DataFrame, colour: str, label: str) -> None:

@@ -19,8 +19,8 @@ UNFINISHED = "unfinished"
 # Of a line that no claim rests on any more: its setting has changed, or was run anew. A figure once read stays on record.
 SUPERSEDED = "superseded"
 VERDICTS = (CONFIRMED, REFUTED, OPEN, UNFINISHED, SUPERSEDED)
-# How sure a difference must be, by Student's t on both sides.
-SURE = 0.95
+# From which confidence on, by Student's t on both sides, a difference is beyond chance.
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ COLUMNS = [field.name for field in fields(Reading)]
 def verdict(figures: Sequence[dict[str, Any] | None], better: str) -> str:
     """Whether figures get better from each to the next; None is one that is not known.
 
-    Confirmed if each difference is sure (see `direction`), refuted if one is sure to go the other way, else open, as where there
-    are fewer than two seeds.
+    Confirmed if each difference is beyond chance (see `direction`), refuted if one goes the other way beyond chance, else open,
+    as where there are fewer than two seeds.
     """
     directions = [direction(before, after) * (1 if better == "higher" else -1) for before, after in pairwise(figures)]
     if min(directions) < 0:
@@ -84,18 +84,22 @@ def verdict(figures: Sequence[dict[str, Any] | None], better: str) -> str:
 
 
 def direction(before: dict[str, Any] | None, after: dict[str, Any] | None) -> int:
-    """1 where the second figure is surely higher than the first, -1 where it is lower, 0 where that can't be told."""
-    value, margin = difference(before, after) or (0.0, 0.0)
+    """1 where the second figure is higher than the first beyond chance, -1 where it is lower, 0 where that can't be told."""
+    return beyond_chance(*(difference(before, after) or (0.0, 0.0)))
+
+
+def beyond_chance(value: float, margin: float) -> int:
+    """1 where a difference lies above its margin of chance, -1 where it lies as far below 0, else 0."""
     return (value > margin) - (value < -margin)
 
 
 def difference(before: dict[str, Any] | None, after: dict[str, Any] | None) -> tuple[float, float] | None:
-    """By how much the second figure is higher than the first, and the margin beyond which that is sure; None where either is
-    unknown or has fewer than two seeds, or where seeds don't differ at all, which says nothing of chance.
+    """By how much the second figure is higher than the first, and the margin above which that is beyond chance; None where either
+    is unknown or has fewer than two seeds, or where seeds don't differ at all, which says nothing of chance.
 
-    Sure is what Welch's t-test (Welch 1947) of the means over the seeds says with a confidence of SURE: the margin is the
-    difference's standard error times Student's t, which for three seeds each is 2.8 where they spread alike and up to 4.3 where
-    they don't.
+    Beyond chance is what Welch's t-test (Welch 1947) of the means over the seeds says with a confidence of CONFIDENCE: the margin
+    is the difference's standard error times Student's t, which for three seeds each is 2.8 where they spread alike and up to 4.3
+    where they don't.
     """
     if not before or not after or not before["n"] or not after["n"] or min(before["n"], after["n"]) < 2:
         return None
@@ -107,12 +111,12 @@ def difference(before: dict[str, Any] | None, after: dict[str, Any] | None) -> t
     from scipy.special import stdtrit
 
     freedom = total**2 / sum(square**2 / (figure["n"] - 1) for square, figure in zip(squares, (before, after), strict=True))
-    return value, float(stdtrit(freedom, (1 + SURE) / 2)) * sqrt(total)
+    return value, float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * sqrt(total)
 
 
 def gains(claim: Sequence[Reading]) -> list[tuple[str, float, float]]:
     """From each setting of a claim to the next that can be compared with it: both in words, by how much the figure gets better,
-    and the margin beyond which that is sure, shares in percent."""
+    and the margin above which that is beyond chance, shares in percent."""
     found = []
     for before, after in pairwise(claim):
         if known := difference(vars(before), vars(after)):

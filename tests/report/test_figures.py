@@ -1,5 +1,7 @@
 """Pictures show what they are given, in the right place."""
 
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -7,6 +9,7 @@ import pytest
 
 from stages.report import curves, figures, sheets, style
 from stages.report.colours import BLUE, ORANGE
+from stages.report.style import FAINT
 from tests.report.conftest import ablation
 
 
@@ -60,18 +63,36 @@ def test_bars_carry_their_values_and_a_spread_only_where_there_is_one():
     assert figures.seeds(alone) == "one seed" and figures.seeds({"a-b": {"dann": {"accuracy": spread}}}).endswith(", 3 seeds")
 
 
-def test_a_gain_stands_at_its_value_between_its_margins_in_the_verdict_s_colour():
-    shares = ablation(name="steps", figure="adaptation.a-b.dann.accuracy", better="higher", verdict="refuted", std=0.015)
+def test_a_gain_stands_at_its_value_between_its_margins():
+    shares = ablation(name="steps", figure="adaptation.a-b.dann.accuracy", better="higher", std=0.015)
     alone = ablation(name="alone", std=None, n=1)
-    faces, rest = figures.gains(
-        [ablation(), alone, shares, ablation(name="dev", figure="acgan.judge_accuracy", verdict="open")]
-    ).axes
-    for axis, row, value, margin, colour in ((faces, 0, 12.25, 3.40044, BLUE), (rest, 0, -1225, 3.40044, ORANGE)):
-        point, _, [whiskers] = axis.containers[row].lines
-        assert point.get_xydata().tolist() == [[value, row]] and point.get_color() == colour
-        assert whiskers.get_segments()[0][:, 0] == pytest.approx([value - margin, value + margin], rel=1e-5)
+    faces, rest = figures.gains([ablation(), alone, shares, ablation(name="dev", figure="acgan.judge_accuracy")]).axes
+    for axis, value in ((faces, 12.25), (rest, -1225)):
+        point, _, [whiskers] = axis.containers[0].lines
+        assert point.get_xydata().tolist() == [[value, 0]]
+        assert whiskers.get_segments()[0][:, 0] == pytest.approx([value - 3.40044, value + 3.40044], rel=1e-5)
     assert [text.get_text() for text in faces.get_yticklabels()] == ["Mixing styles helps (fd, without → with)"]
     assert len(rest.get_yticklabels()) == 2 and rest.get_xlabel() == "better by (percentage points)"
+
+
+def test_a_gain_has_the_colour_of_its_own_interval_whatever_the_claim_s_verdict():
+    better, worse = ablation(verdict="refuted"), ablation(verdict="refuted", better="higher")
+    figure = figures.gains([[*better, replace(better[1], setting="more", mean=80.0)], worse])
+    [axis] = figure.axes
+    assert [container.lines[0].get_color() for container in axis.containers] == [BLUE, FAINT, ORANGE]
+    [legend] = figure.legends
+    words = ["better beyond chance (95 %)", "worse beyond chance", "within chance"]
+    assert [text.get_text() for text in legend.get_texts()] == words
+    assert [line.get_color() for line in legend.get_lines()] == [BLUE, ORANGE, FAINT]
+
+
+@pytest.mark.parametrize("length", [50, 85, 130])
+def test_a_long_label_breaks_before_its_bracket(length):
+    claim = ("words-and " * 20)[:length].strip()
+    [axis] = figures.gains([ablation(claim=claim)]).axes
+    *others, last = axis.get_yticklabels()[0].get_text().split("\n")
+    assert "(" not in "".join(others) and last.endswith("(fd, without → with)") and max(map(len, (*others, last))) <= 96
+    assert len(others) == (length > 50)
 
 
 def test_each_measure_has_one_axis_wherever_its_claims_stand():
