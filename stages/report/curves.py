@@ -7,20 +7,20 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from stages.report.colours import LINES
 from stages.report.names import AUGMENTED, LAMBDA, REGULARISERS, method_name, pair_name
-from stages.report.style import FAINT, canvas, hide, method_colour
+from stages.report.style import FAINT, canvas, chance, hide, method_colour
 
 
 def stylegan2(history: pd.DataFrame) -> Figure:
-    """Losses, the discriminator's mean outputs, and the regularisers."""
+    """Losses, the discriminator's mean outputs, and the regularisers with, dashed on the right, the chance of augmentation."""
     figure, (losses, scores, rest) = canvas(1, 3, width=4.2)
     _lines(losses, history, {"loss_d": "discriminator", "loss_g": "generator"}, "losses")
     _lines(scores, history, {"d_real": "on real", "d_fake": "on generated"}, "discriminator's output")
     _lines(rest, history, REGULARISERS, "regularisation")
-    _right(rest, history, *AUGMENTED)
+    _right(rest, history, *AUGMENTED, percent=True)
     return figure
 
 
@@ -37,7 +37,7 @@ def judge(history: pd.DataFrame) -> Figure:
     """Loss and accuracy on the training batches."""
     figure, (loss, accuracy) = canvas(1, 2)
     _lines(loss, history, {"loss": "cross-entropy"}, "loss")
-    loss.set_yscale("log")
+    _logarithmic(loss)
     _lines(accuracy, history, {"accuracy": "training batches"}, "accuracy in training")
     _percent(accuracy)
     return figure
@@ -48,9 +48,8 @@ def adaptation(histories: Mapping[str, pd.DataFrame]) -> Figure:
     figure, axes = canvas(-(-len(histories) // 2), 2, height=3.0)
     for axis, (method, history) in zip(axes, histories.items(), strict=False):
         losses = {name: name.removesuffix("_loss") for name in history if name.endswith("loss")}
-        # A loss of exactly 0 has not started yet, and has no place on a logarithmic scale.
-        _lines(axis, history.where(history > 0), losses, f"{method_name(method)}: losses")
-        axis.set_yscale("log")
+        _lines(axis, _started(history), losses, f"{method_name(method)}: losses")
+        _logarithmic(axis)
         _right(axis, history, *LAMBDA)
     hide(axes[len(histories) :])
     return figure
@@ -67,12 +66,22 @@ def accuracies(pairs: Mapping[str, Mapping[str, Sequence[Sequence[Mapping[str, A
             axis.plot(steps, values.mean(axis=0), "o-", color=colour, markersize=4, label=method_name(method))
             if len(values) > 1:
                 axis.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0)
-        axis.axhline(0.1, color=FAINT, linestyle=":", linewidth=1)
+        chance(axis)
         _dress(axis, pair_name(pair))
         _percent(axis)
     axes[0].set_ylabel("accuracy on target test")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
     return figure
+
+
+def _started(history: pd.DataFrame) -> pd.DataFrame:
+    """The history without the records in which a loss had not started: those of exactly 0, and the first one after them.
+
+    A record is the mean over the steps since the one before: the first that is not 0 still counts the zeros before the start.
+    """
+    known = history.where(history > 0)
+    first = known.notna().cumsum() == 1
+    return known.mask(first & (history.iloc[0] == 0))
 
 
 def _lines(axis: Axes, history: pd.DataFrame, names: Mapping[str, str], title: str) -> None:
@@ -86,18 +95,31 @@ def _lines(axis: Axes, history: pd.DataFrame, names: Mapping[str, str], title: s
         axis.legend(fontsize=8.5)
 
 
-def _right(axis: Axes, history: pd.DataFrame, column: str, label: str) -> None:
-    """A share of 1, dashed over an axis at the right, where the history has it."""
+def _right(axis: Axes, history: pd.DataFrame, column: str, label: str, *, percent: bool = False) -> None:
+    """A share of 1, dashed over an axis at the right, where the history has it: up to 1, or in percent up to its own maximum."""
     if column not in history:
         return
     right = axis.twinx()
     right.plot(history["step"], history[column], color=FAINT, linestyle="--", linewidth=1.2)
-    right.set_ylim(-0.02, 1.02)
+    # One percent at least, since a share that stays at 0 has no scale of its own.
+    top = max(history[column].max(), 0.01) if percent else 1.0
+    right.set_ylim(-0.02 * top, 1.02 * top)
+    if percent:
+        right.yaxis.set(major_locator=MaxNLocator(5), major_formatter=lambda share, _: f"{100 * share:.3g}%")
     right.set_ylabel(f"{label} (dashed)", color=FAINT)
     right.tick_params(colors=FAINT)
     right.grid(False)
     axis.set_zorder(right.get_zorder() + 1)
     axis.patch.set_visible(False)
+
+
+def _logarithmic(axis: Axes) -> None:
+    """A logarithmic scale with plain numbers: 1, 2 and 5 of each power of ten, or over many powers these alone."""
+    axis.set_yscale("log")
+    bottom, top = axis.get_ylim()
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if top < 1000 * bottom else (1,)))
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_formatter("{x:g}")
 
 
 def _percent(axis: Axes) -> None:

@@ -14,7 +14,7 @@ from matplotlib.ticker import PercentFormatter
 from stages.report import verdicts
 from stages.report.colours import BLUE, CLASSES, DOMAINS, ORANGE
 from stages.report.names import method_name, pair_name
-from stages.report.style import FAINT, INK, canvas, hide, method_colour
+from stages.report.style import FAINT, INK, canvas, chance, hide, method_colour
 
 # A space at which `fill` breaks no line.
 UNBROKEN = "\N{NO-BREAK SPACE}"
@@ -41,8 +41,7 @@ def accuracy_bars(summary: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Fig
             if std:
                 axis.errorbar(place, value["mean"], std, color=INK, capsize=3, linewidth=1.2)
             axis.text(place, value["mean"] + std + 0.012, f"{100 * value['mean']:.1f}", ha="center", va="bottom", fontsize=9)
-    axis.axhline(0.1, color=FAINT, linestyle=":", linewidth=1.2)
-    axis.text(1.005, 0.1, "chance", color=FAINT, va="center", fontsize=9, transform=axis.get_yaxis_transform())
+    chance(axis)
     axis.set_xticks(range(len(summary)), [pair_name(pair) for pair in summary])
     axis.tick_params(axis="x", length=0)
     axis.grid(False, axis="x")

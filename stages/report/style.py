@@ -64,6 +64,12 @@ def method_colour(method: str) -> str:
     return METHODS.get(method, PURPLE)
 
 
+def chance(axis: Axes) -> None:
+    """A dotted line at the accuracy of guessing one of ten classes, named at its right end."""
+    axis.axhline(0.1, color=FAINT, linestyle=":", linewidth=1.2)
+    axis.text(1.005, 0.1, "chance", color=FAINT, va="center", fontsize=9, transform=axis.get_yaxis_transform())
+
+
 def hide(axes: Iterable[Axes]) -> None:
     """Switch off axes that have nothing to show."""
     for axis in axes:

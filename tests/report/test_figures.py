@@ -135,23 +135,58 @@ def test_the_chance_of_augmentation_has_an_axis_of_its_own():
     table = pd.DataFrame({"step": [1, 2], "loss_d": [1.0, 2.0], "penalty": [60.0, 5.0], "ada_p": [0.0, 0.15]})
     *_, rest, right = curves.stylegan2(table).axes
     assert [list(line.get_ydata()) for line in rest.lines] == [[60, 5]]
-    assert list(right.lines[0].get_ydata()) == [0, 0.15] and right.get_ylim()[1] < 1.1
+    assert list(right.lines[0].get_ydata()) == [0, 0.15] and 0.15 <= right.get_ylim()[1] < 0.16
+    assert tick_labels(right) == ["0%", "4%", "8%", "12%"]
     assert len(curves.stylegan2(table.drop(columns="ada_p")).axes) == 3
+    assert curves.stylegan2(table.assign(ada_p=0.0)).axes[-1].get_ylim()[1] == pytest.approx(0.01, rel=0.1)
 
 
-def test_a_loss_is_drawn_from_where_it_starts():
-    table = pd.DataFrame(
-        {"step": [1, 2, 3], "class_loss": [3.0, 2.0, 1.0], "similarity_loss": [0.0, 0.0, 0.7], "lambda": [0, 0, 0.5]}
-    )
+def tick_labels(axis) -> list[str]:
+    """The words at the ticks that are in view of the y axis, once it is drawn."""
+    axis.figure.canvas.draw()
+    bottom, top = axis.get_ylim()
+    ticks = [*zip(axis.get_yticks(), axis.get_yticklabels(), strict=True)]
+    minor = zip(axis.get_yticks(minor=True), axis.get_yticklabels(minor=True), strict=True)
+    return [label.get_text() for place, label in (*ticks, *minor) if bottom <= place <= top]
+
+
+@pytest.mark.parametrize(
+    ("losses", "labels"),
+    [
+        ([2.3, 0.15], ["0.2", "0.5", "1", "2"]),
+        ([2.3, 0.0004], ["0.001", "0.01", "0.1", "1"]),
+        ([1.45, 1.3], ["1.3", "1.32", "1.34", "1.36", "1.38", "1.4", "1.42", "1.44"]),
+    ],
+)
+def test_ticks_of_a_logarithmic_scale_are_plain_numbers(losses, labels):
+    table = pd.DataFrame({"step": [1, 2], "class_loss": losses})
+    assert tick_labels(curves.adaptation({"dann": table}).axes[0]) == labels
+    assert tick_labels(curves.judge(table.rename(columns={"class_loss": "loss"}).assign(accuracy=0.5)).axes[0]) == labels
+
+
+def test_a_loss_is_drawn_from_the_first_record_that_has_no_step_before_its_start():
+    table = pd.DataFrame({"step": [1, 2, 3, 4], "class_loss": [3.0, 2.0, 1.0, 0.5], "similarity_loss": [0.0, 0.4, 0.7, 0.6]})
+    table["lambda"], table["domain_loss"] = [0, 0, 0.5, 1], [np.nan, 1.0, np.nan, 2.0]
     losses, _, right = curves.adaptation({"dsn": table}).axes
-    assert [list(line.get_xdata()) for line in losses.lines] == [[1, 2, 3], [3]]
-    assert list(right.lines[0].get_ydata()) == [0, 0, 0.5]
+    assert [list(line.get_xdata()) for line in losses.lines] == [[1, 2, 3, 4], [3, 4], [2, 4]]
+    assert list(right.lines[0].get_ydata()) == [0, 0, 0.5, 1]
 
 
 def test_the_accuracy_curve_is_the_mean_over_seeds():
     points = [[{"step": 5, "accuracy": low}, {"step": 10, "accuracy": low + 0.2}] for low in (0.2, 0.4)]
     (axis,) = curves.accuracies({"a-b": {"dann": points}}).axes
     assert list(axis.lines[0].get_ydata()) == pytest.approx([0.3, 0.5])
+
+
+def test_the_accuracy_of_guessing_is_a_line_with_a_name():
+    found = {"accuracy": {"mean": 0.5, "std": None, "n": 1}}
+    drawn = [
+        curves.accuracies({"a-b": {"dann": [[{"step": 5, "accuracy": 0.2}]]}}),
+        figures.accuracy_bars({"a-b": {"dann": found}}),
+    ]
+    for [axis] in (figure.axes for figure in drawn):
+        assert list(axis.lines[-1].get_ydata()) == [0.1, 0.1]
+        assert [text.get_position()[1] for text in axis.texts if text.get_text() == "chance"] == [0.1]
 
 
 def test_every_point_of_an_embedding_is_shown_once_in_each_picture():
