@@ -60,12 +60,16 @@ def seeds(summary: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     return f"mean ± deviation, {most if fewest == most else f'{fewest} to {most}'} seeds"
 
 
-def confusions(matrices: Mapping[str, np.ndarray]) -> Figure:
-    """One matrix a title, counts [true][predicted] drawn as shares of each true class; the titles may have a second line."""
+def confusions(matrices: Mapping[str, np.ndarray], *, generated: str = "") -> Figure:
+    """One matrix a title, counts [true][predicted] drawn as shares of each true class; the titles may have a second line.
+
+    `generated` is the title of the matrix whose digits are generated: these have no true class, only the one asked for.
+    """
     columns = min(2, len(matrices))
     figure, axes = canvas(-(-len(matrices) // columns), columns, width=4.6, height=4.5)
     for axis, (title, counts) in zip(axes, matrices.items(), strict=False):
-        _confusion(axis, np.asarray(counts, dtype=float), title)
+        kind = "class asked for" if title == generated else "true class"
+        _confusion(axis, np.asarray(counts, dtype=float), title, f"{kind} (each row: 100 %)")
     hide(axes[len(matrices) :])
     return figure
 
@@ -138,7 +142,7 @@ def _scatter(axis: Axes, points: pd.DataFrame, colour: str, label: str) -> None:
     axis.scatter(points["x"], points["y"], s=9, color=colour, linewidths=0, alpha=0.75, label=label)
 
 
-def _confusion(axis: Axes, counts: np.ndarray, title: str) -> None:
+def _confusion(axis: Axes, counts: np.ndarray, title: str, rows: str) -> None:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(shares.shape):
@@ -148,5 +152,5 @@ def _confusion(axis: Axes, counts: np.ndarray, title: str) -> None:
             axis.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
     axis.set_title(title)
     axis.grid(False)
-    axis.set(xticks=range(10), yticks=range(10), xlabel="predicted", ylabel="true")
+    axis.set(xticks=range(10), yticks=range(10), xlabel="predicted", ylabel=rows)
     axis.tick_params(length=0)

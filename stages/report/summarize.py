@@ -79,7 +79,7 @@ def draw_digits(results: Results) -> Iterator[tuple[str, Figure]]:
     judge, digits = results.judge, results.digits[0]
     yield "judge_classes", figures.judged(judge["per_class"], digits["per_class"])
     matrices = {"real test digits": judge["confusion"], "generated digits": digits["confusion"]}
-    yield "confusion_judge", figures.confusions(matrices)
+    yield "confusion_judge", figures.confusions(matrices, generated="generated digits")
 
 
 def draw_progress(picture: str, name: str, shown: Sequence[int]) -> Iterator[tuple[str, Figure]]:

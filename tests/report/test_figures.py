@@ -119,6 +119,12 @@ def test_a_confusion_matrix_shows_shares_of_each_true_class():
     assert shown[3, 5] == shown[3, 3] == 0.5 and shown[0, 0] == 1 and shown[5, 3] == 0
 
 
+def test_generated_digits_have_no_true_class_but_the_one_asked_for():
+    real, generated = figures.confusions({"real": np.eye(10), "made": np.eye(10)}, generated="made").axes
+    assert real.get_ylabel() == "true class (each row: 100 %)"
+    assert generated.get_ylabel() == "class asked for (each row: 100 %)"
+
+
 def test_a_class_without_images_leaves_its_row_empty():
     (axis,) = figures.confusions({"x": np.zeros((10, 10), dtype=int)}).axes
     assert not axis.images[0].get_array().any() and not axis.texts

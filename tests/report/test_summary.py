@@ -139,6 +139,13 @@ def test_the_faces_of_each_protocol_are_its_own_samples(study, monkeypatch):
     assert [(protocol, int(images.max())) for protocol, images in shown] == [("report", 0), ("clean", 1)]
 
 
+def test_the_judge_s_matrices_tell_a_true_class_from_one_asked_for(study):
+    pictures = dict(summarize.draw_digits(Results(Study(*params.read(*Study.KEYS)))))
+    real, generated = pictures["confusion_judge"].axes
+    assert (real.get_title("left"), generated.get_title("left")) == ("real test digits", "generated digits")
+    assert real.get_ylabel().startswith("true class") and generated.get_ylabel().startswith("class asked for")
+
+
 def test_the_same_results_give_the_same_bytes_and_pictures_of_other_runs_go(study):
     before = {path.name: path.read_bytes() for path in [*Path("plots").iterdir(), Path("metrics/summary.json")]}
     shutil.copy("plots/faces.png", "plots/tsne_old-pair_dann.png")
