@@ -89,18 +89,23 @@ def judged(real: list[float | None], generated: list[float | None]) -> Figure:
     return figure
 
 
-def tsne(points: pd.DataFrame) -> Figure:
-    """The same points twice: coloured by class, each digit written where its source images lie, and by domain."""
-    figure, (by_class, by_domain) = canvas(1, 2, width=4.8, height=4.8)
-    for label, group in points.groupby("label"):
-        _scatter(by_class, group, CLASSES[int(label) % 10], str(label))
+def tsne(points: pd.DataFrame, name: str) -> Figure:
+    """The same points twice: coloured by class, each digit written where its source images lie, and by domain.
+
+    Source images are circles and target images crosses; `name` says whose codes they are, above both.
+    """
+    figure, (by_class, by_domain) = canvas(1, 2, width=5.2, height=5.2)
+    figure.suptitle(name, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    for (label, domain), group in points.groupby(["label", "domain"]):
+        _scatter(by_class, group, CLASSES[int(label) % 10], domain, str(label) if domain == "source" else "")
     for label, group in points[points["domain"] == "source"].groupby("label"):
         box = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": CLASSES[int(label) % 10], "linewidth": 1.5}
         by_class.text(group["x"].median(), group["y"].median(), str(label), ha="center", va="center", fontsize=10, bbox=box)
     for domain, colour in DOMAINS.items():
-        _scatter(by_domain, points[points["domain"] == domain], colour, domain)
-    for axis, title, columns in ((by_class, "by class", 10), (by_domain, "by domain", 2)):
-        axis.set_title(title)
+        _scatter(by_domain, points[points["domain"] == domain], colour, domain, domain)
+    hint = "by class (● source, × target; digit written where the source lies)"
+    for axis, title, columns in ((by_class, hint, 10), (by_domain, "by domain", 2)):
+        axis.set_title(title, fontsize=9.5)
         axis.grid(False)
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
@@ -138,8 +143,9 @@ def _step(reading: verdicts.Reading, step: str) -> str:
     return fill(f"{reading.claim} {bracket}", 96, break_on_hyphens=False).replace(UNBROKEN, " ")
 
 
-def _scatter(axis: Axes, points: pd.DataFrame, colour: str, label: str) -> None:
-    axis.scatter(points["x"], points["y"], s=9, color=colour, linewidths=0, alpha=0.75, label=label)
+def _scatter(axis: Axes, points: pd.DataFrame, colour: str, domain: str, label: str) -> None:
+    marks = {"marker": "o", "s": 11, "linewidths": 0} if domain == "source" else {"marker": "x", "s": 14, "linewidths": 1.1}
+    axis.scatter(points["x"], points["y"], color=colour, alpha=0.75, label=label, **marks)
 
 
 def _confusion(axis: Axes, counts: np.ndarray, title: str, rows: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from stages.report import comparison, curves, figures, sheets, style, verdicts
-from stages.report.names import method_name
+from stages.report.names import method_name, pair_name
 from stages.report.results import Results, Study
 from stages.report.summary import summarise
 from stages.runtime import params
@@ -102,7 +102,8 @@ def draw_pair(results: Results, pair: str) -> Iterator[tuple[str, Figure]]:
     }
     yield f"confusion_{pair}", figures.confusions(matrices)
     for method in results.study.methods:
-        yield f"tsne_{pair}_{method}", figures.tsne(results.embedding(pair, method))
+        name = f"{pair_name(pair)}, {method_name(method)}"
+        yield f"tsne_{pair}_{method}", figures.tsne(results.embedding(pair, method), name)
 
 
 if __name__ == "__main__":

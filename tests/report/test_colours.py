@@ -43,5 +43,16 @@ def test_colours_can_be_told_apart(palette, ground, vision):
     assert all(np.linalg.norm(seen(ground(a), vision) - seen(ground(b), vision)) > 20 for a, b in combinations(palette, 2))
 
 
+@pytest.mark.parametrize(("vision", "least"), [("all", 24), ("protanopia", 18), ("deuteranopia", 18)])
+def test_the_ten_classes_can_be_told_apart_on_white(vision, least):
+    """Ten colours can't be as far apart as three: 18 is what Petroff's have."""
+    assert all(np.linalg.norm(seen(a, vision) - seen(b, vision)) > least for a, b in combinations(colours.CLASSES, 2))
+
+
+def test_the_class_colours_are_none_of_them_grey_but_the_near_black():
+    chroma = [np.hypot(*seen(colour, "all")[1:]) for colour in colours.CLASSES]
+    assert sorted(chroma)[1] > 20
+
+
 def test_grey_and_green_could_not():
     assert np.linalg.norm(seen("#8b949e", "deuteranopia") - seen(colours.GREEN, "deuteranopia")) < 20

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.path import Path
 
 from stages.report import curves, figures, sheets, style
 from stages.report.colours import BLUE, ORANGE
@@ -197,10 +198,21 @@ def test_the_accuracy_of_guessing_is_a_line_with_a_name():
 
 def test_every_point_of_an_embedding_is_shown_once_in_each_picture():
     points = pd.DataFrame({"label": [0, 1, 1, 0], "domain": ["source", "target"] * 2, "x": range(4), "y": range(4)})
-    by_class, by_domain = figures.tsne(points).axes
+    figure = figures.tsne(points, "a → b, DSN")
+    by_class, by_domain = figure.axes
+    assert figure.get_suptitle() == "a → b, DSN"
     for axis in (by_class, by_domain):
         assert sum(len(collection.get_offsets()) for collection in axis.collections) == 4
     assert [text.get_text() for text in by_domain.get_legend().get_texts()] == ["source", "target"]
+
+
+def test_of_an_embedding_s_points_those_of_the_source_are_round_and_those_of_the_target_crosses():
+    points = pd.DataFrame({"label": [0, 1, 0, 1], "domain": ["source"] * 2 + ["target"] * 2, "x": range(4), "y": range(4)})
+    for axis in figures.tsne(points, "").axes:
+        codes = {tuple(at): marks.get_paths()[0].codes for marks in axis.collections for at in marks.get_offsets().tolist()}
+        assert [Path.CURVE4 in codes[(at, at)] for at in range(4)] == [True, True, False, False]
+    [by_class, _] = figures.tsne(points, "").axes
+    assert [text.get_text() for text in by_class.get_legend().get_texts()] == ["0", "1"]
 
 
 def test_a_figure_drawn_twice_has_the_same_bytes(tmp_path):

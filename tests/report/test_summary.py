@@ -146,6 +146,12 @@ def test_the_judge_s_matrices_tell_a_true_class_from_one_asked_for(study):
     assert real.get_ylabel().startswith("true class") and generated.get_ylabel().startswith("class asked for")
 
 
+def test_an_embedding_s_picture_names_its_pair_and_method(study):
+    pictures = summarize.draw_pair(Results(Study(*params.read(*Study.KEYS))), PAIR)
+    names = [figure.get_suptitle() for name, figure in pictures if name.startswith("tsne")]
+    assert names == ["syn → mnistm, source only", "syn → mnistm, DANN", "syn → mnistm, DSN"]
+
+
 def test_the_same_results_give_the_same_bytes_and_pictures_of_other_runs_go(study):
     before = {path.name: path.read_bytes() for path in [*Path("plots").iterdir(), Path("metrics/summary.json")]}
     shutil.copy("plots/faces.png", "plots/tsne_old-pair_dann.png")

@@ -31,7 +31,7 @@ function look(columns) {
 
 // `ast` interprets Vega's expressions, so that the page's policy need not allow code made of text.
 // Colours that are hard to see on a dark ground, and lighter ones in their place.
-const lighter = { "#0072b2": "#3f9fdc", "#bd1f01": "#ef6548", "#832db6": "#b683dd", "#717581": "#9297a3", "#3d444d": "#dde2e7" };
+const lighter = { "#0072b2": "#3f9fdc", "#bd1f01": "#ef6548", "#832db6": "#b683dd", "#3d444d": "#dde2e7" };
 const onDark = (spec) => JSON.parse(JSON.stringify(spec).replace(/"(#[0-9a-f]{6})"/g, (whole, colour) => `"${lighter[colour] || colour}"`));
 
 // `column` is the width in pixels that a word of the legend takes.
