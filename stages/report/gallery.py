@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from stages.report.pictures import Picture, picture, sheet
-from stages.report.results import PROTOCOLS, Results
+from stages.report.results import PROTOCOLS, Results, nearest_faces
 from stages.runtime.images import load_arrays
 
 FACES, COLUMNS, STRIP = 32, 8, 10
@@ -77,18 +77,14 @@ def neighbours(results: Results, drawn: dict[str, np.ndarray]) -> list[dict[str,
         return []
     found = results.neighbours[0]
     (train,) = load_arrays(f"data/prepared/{results.study.faces}.npz", "train_images")
-    samples = drawn[found["protocol"]]
     return [
         {
-            "sample": picture(as_colour(samples[index])),
-            "nearest": [
-                picture(as_colour(train[place][:, :: -1 if turned else 1]))
-                for place, turned in zip(places, mirrored, strict=True)
-            ],
+            "sample": picture(as_colour(sample)),
+            "nearest": [picture(as_colour(face)) for face in nearest],
             "distances": distances,
         }
-        for index, (places, mirrored, distances) in enumerate(
-            zip(found["train"], found["mirrored"], found["distance"], strict=True)
+        for sample, nearest, distances in zip(
+            drawn[found["protocol"]], nearest_faces(found, train), found["distance"], strict=False
         )
     ]
 

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from stages.runtime.errors import UserError
@@ -139,3 +140,10 @@ class Results:
         if missing:
             raise UserError(f"{path} has no column {', '.join(sorted(missing))}: delete it and run `dvc repro`")
         return table
+
+
+def nearest_faces(found: dict[str, Any], train: np.ndarray) -> np.ndarray:
+    """Of one seed's `neighbours`, the training images nearest to each sample, nearest first, each the way round in which it is
+    nearer: (samples, nearest, height, width, channels) out of `train`, (n, height, width, channels)."""
+    images = train[np.array(found["train"])]
+    return np.where(np.array(found["mirrored"])[..., None, None, None], images[..., ::-1, :], images)

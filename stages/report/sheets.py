@@ -1,6 +1,7 @@
-"""Sheets of images: faces beside real ones, faces and digits as training goes on, digits by class."""
+"""Sheets of images: faces beside real ones and above their nearest, faces and digits as training goes on, digits by class."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,13 +20,22 @@ def faces(generated: np.ndarray, real: np.ndarray, protocol: str) -> Figure:
     return figure
 
 
+def neighbours(generated: np.ndarray, nearest: np.ndarray, title: str) -> Figure:
+    """A column a generated image, and below it the training images `nearest` (samples, k, height, width, channels) to it."""
+    count, ranks, side = nearest.shape[:3]
+    figure, (axis,) = canvas(1, 1, width=0.9 * count + 2, height=0.9 * (ranks + 1) + 0.3)
+    _show(axis, tile(np.concatenate([generated[:count], *nearest.swapaxes(0, 1)]), count), title)
+    others = [f"{'2nd' if rank == 2 else '3rd' if rank == 3 else f'{rank}th'} nearest" for rank in range(2, ranks + 1)]
+    _name_rows(axis, ["generated", "nearest training face\n(or its mirror image)", *others], side)
+    return figure
+
+
 def progress(steps: np.ndarray, images: np.ndarray, shown: Sequence[int]) -> Figure:
     """Images `shown` of each snapshot (k, n, height, width, channels), a row a step; every column is one fixed latent."""
     side = images.shape[2]
     figure, (axis,) = canvas(1, 1, width=0.75 * len(shown) + 1, height=0.75 * len(steps) + 0.2)
     _show(axis, tile(np.concatenate([snapshot[list(shown)] for snapshot in images]), len(shown)))
-    axis.set_yticks([row * (side + 2) + side / 2 for row in range(len(steps))], [f"step {step:,}" for step in steps])
-    axis.tick_params(left=False, labelleft=True)
+    _name_rows(axis, [f"step {step:,}" for step in steps], side)
     return figure
 
 
@@ -35,8 +45,7 @@ def digits(images: np.ndarray, labels: np.ndarray) -> Figure:
     columns = min(10, *(int((labels == digit).sum()) for digit in range(10)))
     figure, (axis,) = canvas(1, 1, width=5.6, height=5.4)
     _show(axis, tile(np.concatenate([images[labels == digit][:columns] for digit in range(10)]), columns))
-    axis.set_yticks([row * (side + 2) + side / 2 for row in range(10)], [str(digit) for digit in range(10)])
-    axis.tick_params(left=False, labelleft=True, labelsize=13)
+    _name_rows(axis, [str(digit) for digit in range(10)], side, labelsize=13)
     axis.set_ylabel("class asked for")
     return figure
 
@@ -47,3 +56,9 @@ def _show(axis: Axes, image: np.ndarray, title: str = "") -> None:
     axis.grid(False)
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
+
+
+def _name_rows(axis: Axes, names: Sequence[str], side: int, **look: Any) -> None:
+    """At the left of each row of images that are `side` pixels high, its name."""
+    axis.set_yticks([row * (side + 2) + side / 2 for row in range(len(names))], names)
+    axis.tick_params(left=False, labelleft=True, **look)

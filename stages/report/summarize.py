@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from stages.report import comparison, curves, figures, sheets, style, verdicts
 from stages.report.names import method_name, pair_name
-from stages.report.results import Results, Study
+from stages.report.results import Results, Study, nearest_faces
 from stages.report.summary import summarise
 from stages.runtime import params
 from stages.runtime.files import replacing, write_json
@@ -58,12 +58,18 @@ def draw(results: Results, summary: dict, claims: list[list[verdicts.Reading]]) 
 
 
 def draw_faces(results: Results) -> Iterator[tuple[str, Figure]]:
-    """StyleGAN2: samples of both protocols beside real faces, the way there, and the losses."""
+    """StyleGAN2: samples of both protocols beside real faces, some above the nearest of training, the way there, and losses."""
     name = f"stylegan2-{results.study.stylegan2_seeds[0]}"
     report, clean = load_arrays(f"samples/{name}.npz", "report_images", "clean_images")
     (real,) = load_arrays(f"data/prepared/{results.study.faces}.npz", "test_images")
     yield "faces", sheets.faces(report, real, "report")
     yield "faces_clean", sheets.faces(clean, real, "clean")
+    if results.neighbours:
+        found = results.neighbours[0]
+        (train,) = load_arrays(f"data/prepared/{results.study.faces}.npz", "train_images")
+        title = f"{found['protocol']} protocol, nearest in {results.study.extractors[0]}'s features"
+        samples = {"report": report, "clean": clean}[found["protocol"]]
+        yield "neighbours", sheets.neighbours(samples, nearest_faces(found, train), title)
     yield from draw_progress("faces_progress", name, range(12))
     yield "training_stylegan2", curves.stylegan2(results.history(name))
 

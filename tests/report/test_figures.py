@@ -51,6 +51,15 @@ def test_snapshots_are_rows_in_order_of_steps_and_latents_columns():
     assert [shown[0, 0, 0], shown[0, 7, 0], shown[7, 0, 0], shown[7, 7, 0]] == [0, 5, 100, 105]
 
 
+def test_below_a_generated_face_are_the_training_faces_nearest_to_it_in_order():
+    generated = (np.arange(6)[:, None, None, None] * np.ones((1, 4, 4, 1))).astype(np.uint8)
+    nearest = (np.array([[10, 11, 12, 13], [20, 21, 22, 23]])[..., None, None, None] * np.ones((1, 1, 4, 4, 1))).astype(np.uint8)
+    (axis,) = sheets.neighbours(generated, nearest, "clean").axes
+    assert axis.images[0].get_array()[::6, ::6, 0].tolist() == [[0, 1], [10, 20], [11, 21], [12, 22], [13, 23]]
+    names = ["generated", "nearest training face\n(or its mirror image)", "2nd nearest", "3rd nearest", "4th nearest"]
+    assert [text.get_text() for text in axis.get_yticklabels()] == names
+
+
 def test_bars_carry_their_values_and_a_spread_only_where_there_is_one():
     plain, spread = {"mean": 0.5, "std": None, "n": 1}, {"mean": 0.625, "std": 0.02, "n": 3}
     summary = {"a-b": {"source_only": {"accuracy": plain}, "dann": {"accuracy": spread}}}

@@ -16,7 +16,7 @@ from stages.report.summary import of_adaptation, spread
 from stages.runtime import params
 from stages.runtime.errors import UserError
 from stages.runtime.files import write_json
-from stages.runtime.images import save_arrays
+from stages.runtime.images import load_arrays, save_arrays
 from tests.report import conftest
 from tests.report.conftest import ablation
 
@@ -137,6 +137,19 @@ def test_the_faces_of_each_protocol_are_its_own_samples(study, monkeypatch):
     pictures = summarize.draw_faces(Results(Study(*params.read(*Study.KEYS))))
     assert [name for name, _ in (next(pictures), next(pictures))] == ["faces", "faces_clean"]
     assert [(protocol, int(images.max())) for protocol, images in shown] == [("report", 0), ("clean", 1)]
+
+
+def test_the_training_faces_nearest_to_generated_ones_are_drawn_where_they_are_known(study):
+    conftest.write_extras()
+    real = conftest.images(40, 8)
+    samples, (train,) = 255 - real, load_arrays("data/prepared/orl.npz", "train_images")
+    save_arrays("samples/stylegan2-0.npz", report_images=real, clean_images=samples)
+    pictures = dict(summarize.draw_faces(Results(Study(*params.read(*Study.KEYS)))))
+    [axis] = pictures["neighbours"].axes
+    shown = axis.images[0].get_array()
+    assert (shown[:8, :8] == samples[0]).all() and (shown[:8, 10:18] == samples[1]).all()
+    assert (shown[10:18, :8] == train[0]).all() and (shown[20:28, :8] == train[1, :, ::-1]).all()
+    assert axis.get_title("left") == "clean protocol, nearest in efficientnet_lite0's features"
 
 
 def test_the_judge_s_matrices_tell_a_true_class_from_one_asked_for(study):
