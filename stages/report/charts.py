@@ -9,6 +9,7 @@ import pandas as pd
 
 from stages.report.colours import BLUE, CLASSES, DOMAINS, LINES, METHODS, ORANGE, PURPLE
 from stages.report.names import LAMBDA, method_name, pair_name
+from stages.report.results import started
 
 Spec = dict[str, Any]
 # Longer curves are averaged down to so many points, which is what a screen can show.
@@ -85,8 +86,8 @@ def lines(
 ) -> Spec:
     """One line for each column of `names` that the history has, over an axis of this title; `share` is for values from 0 to 1.
 
-    With `log`, what is not above 0 is left out: a loss of exactly 0 has not started yet. `right` is a column of shares of 1 and
-    its label: where the history has it, it is drawn in grey, on an axis of its own at the right.
+    With `log`, what is not above 0 is left out. `right` is a column of shares of 1 and its label: where the history has it, it is
+    drawn in grey, on an axis of its own at the right.
     """
     table = _long(history, names, log=log)
     scale = alt.Scale(type="log", nice=False) if log else alt.Scale(domain=[0, 1]) if share else alt.Scale(zero=False)
@@ -108,7 +109,7 @@ def lines(
     if column not in history:
         return _spec(drawn)
     table = _long(history, {column: label})
-    height = alt.Y("value:Q", title=f"{label} (grey)", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(grid=False, orient="right"))
+    height = alt.Y("value:Q", title=f"{label} (grey)", scale=alt.Scale(domainMin=0), axis=alt.Axis(grid=False, orient="right"))
     grey = alt.Chart(_values(table.to_dict("records"))).mark_line(strokeWidth=3, opacity=0.6, color="#8b949e")
     grey = grey.encode(x=_step(), y=height, tooltip=["step:Q", alt.Tooltip("value:Q", title=label, format=".3f")])
     return _spec(alt.layer(grey, drawn).resolve_scale(y="independent"))
@@ -117,7 +118,7 @@ def lines(
 def losses(history: pd.DataFrame) -> Spec:
     """All losses of one adaptation run on a logarithmic scale, and its lambda."""
     names = {name: name.removesuffix("_loss") for name in history if name.endswith("loss")}
-    return lines(history, names, "loss, log scale", log=True, right=LAMBDA)
+    return lines(history.assign(**started(history[list(names)])), names, "loss, log scale", log=True, right=LAMBDA)
 
 
 def by_class(series: Mapping[str, Sequence[float | None]], title: str) -> Spec:

@@ -11,6 +11,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentForma
 
 from stages.report.colours import LINES
 from stages.report.names import AUGMENTED, LAMBDA, REGULARISERS, method_name, pair_name
+from stages.report.results import started
 from stages.report.style import FAINT, canvas, chance, hide, method_colour
 
 
@@ -48,7 +49,7 @@ def adaptation(histories: Mapping[str, pd.DataFrame]) -> Figure:
     figure, axes = canvas(-(-len(histories) // 2), 2, height=3.0)
     for axis, (method, history) in zip(axes, histories.items(), strict=False):
         losses = {name: name.removesuffix("_loss") for name in history if name.endswith("loss")}
-        _lines(axis, _started(history), losses, f"{method_name(method)}: losses")
+        _lines(axis, started(history), losses, f"{method_name(method)}: losses")
         _logarithmic(axis)
         _right(axis, history, *LAMBDA)
     hide(axes[len(histories) :])
@@ -72,16 +73,6 @@ def accuracies(pairs: Mapping[str, Mapping[str, Sequence[Sequence[Mapping[str, A
     axes[0].set_ylabel("accuracy on target test")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
     return figure
-
-
-def _started(history: pd.DataFrame) -> pd.DataFrame:
-    """The history without the records in which a loss had not started: those of exactly 0, and the first one after them.
-
-    A record is the mean over the steps since the one before: the first that is not 0 still counts the zeros before the start.
-    """
-    known = history.where(history > 0)
-    first = known.notna().cumsum() == 1
-    return known.mask(first & (history.iloc[0] == 0))
 
 
 def _lines(axis: Axes, history: pd.DataFrame, names: Mapping[str, str], title: str) -> None:

@@ -147,3 +147,13 @@ def nearest_faces(found: dict[str, Any], train: np.ndarray) -> np.ndarray:
     nearer: (samples, nearest, height, width, channels) out of `train`, (n, height, width, channels)."""
     images = train[np.array(found["train"])]
     return np.where(np.array(found["mirrored"])[..., None, None, None], images[..., ::-1, :], images)
+
+
+def started(history: pd.DataFrame) -> pd.DataFrame:
+    """A history without the values of before a loss started: those of exactly 0, and the first one after them.
+
+    A record is the mean over the steps since the one before: the first that is not 0 still counts the zeros before the start.
+    """
+    known = history.where(history > 0)
+    first = known.notna().cumsum() == 1
+    return known.mask(first & (history.iloc[0] == 0))

@@ -237,11 +237,20 @@ def test_lambda_has_an_axis_of_its_own(study):
     assert "layer" not in charts[f"losses_{PAIR}_source_only"]
 
 
+def test_a_loss_starts_on_the_page_where_no_step_before_its_start_counts():
+    table = pd.DataFrame({"step": [1, 2, 3, 4], "similarity_loss": [0.0, 0.4, 0.7, 0.6], "lambda": [0.0, 0.1, 0.5, 1.0]})
+    grey, drawn = charts.losses(table)["layer"]
+    rows = charts.losses(table)["datasets"]
+    assert [row["step"] for row in rows[drawn["data"]["name"]]] == [3, 4]
+    assert [row["value"] for row in rows[grey["data"]["name"]]] == [0.0, 0.1, 0.5, 1.0]
+
+
 def test_the_chance_of_augmentation_has_an_axis_of_its_own():
     table = pd.DataFrame({"step": [1, 2], "penalty": [60.0, 5.0], "ada_p": [0.0, 0.15]})
     drawn = charts.lines(table, REGULARISERS, "regulariser", right=AUGMENTED)
     titles = [layer["encoding"]["y"]["title"] for layer in drawn["layer"]]
     assert titles == ["chance of augmentation (grey)", "regulariser"]
+    assert "domain" not in drawn["layer"][0]["encoding"]["y"]["scale"], "it may be small"
     assert "layer" not in charts.lines(table.drop(columns="ada_p"), REGULARISERS, "regulariser", right=AUGMENTED)
 
 
