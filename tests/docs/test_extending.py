@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.pipeline.clone import ROOT, Clone
 
@@ -35,7 +36,7 @@ def extend(clone: Clone, title: str) -> set[str]:
             (clone.folder / file).write_text(text)
             continue
         assert text.startswith(f"--- a/{file}\n+++ b/{file}\n")
-        presets = sorted((ROOT / "presets").glob("*.yaml")) if "`presets/*.yaml`" in rest else []
+        presets = [path for name in re.findall(r"`(presets/\S+)`", rest) for path in sorted(ROOT.glob(name))]
         for name in [file, *(f"presets/{preset.name}" for preset in presets)]:
             patch = clone.folder / ".timings/patch"
             patch.parent.mkdir(exist_ok=True)
@@ -73,6 +74,12 @@ def test_an_example_is_two_files_at_most_and_the_params_and_all_is_valid_then(cl
     assert "is valid" in clone.run("python", "-m", "stages.runtime.params").stdout
     clone.run("ruff", "check", ".")
     clone.run("ruff", "format", "--check", ".")
+
+
+def test_the_method_is_to_run_in_the_preset_that_params_equal(clone):
+    extend(clone, METHOD)
+    for name in ("params.yaml", "presets/laptop.yaml"):
+        assert "coral" in yaml.safe_load((clone.folder / name).read_text())["adaptation"]["methods"]
 
 
 def test_the_examples_go_together(clone):
