@@ -25,6 +25,7 @@ from tests.pipeline.test_graph import graph
 PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md", "data/README.md")}
 PAIRS = ("syn-mnistm", "mnistm-mfeat", "mfeat-syn")
 WITHOUT = "adaptation.mean_teacher.consistency_weight=0.0"
+LONGER = "adaptation.dann.steps=9000 adaptation.dann.lambda_steps=9000"
 every_page = pytest.mark.parametrize("page", PAGES)
 
 
@@ -130,6 +131,9 @@ def test_the_accuracies_of_another_preset_are_those_that_were_read():
         found = [[read[run, str(ends[run]), "accuracy"] for run in sorted(ends) if run.startswith(pair)] for pair in PAIRS]
         cells = [f"{spread(values)}: {', '.join(f'{value:.2f}' for value in values)}" for values in found]
         assert all(len(values) == 3 for values in found) and f"| {' | '.join(cells)} |" in words
+    longer = percent(last_of(of_best_packaged(LONGER), "9000"), "accuracy")
+    cell = f"{spread(longer)}: {', '.join(f'{value:.2f}' for value in longer)}"
+    assert len(longer) == 3 and f"| DANN, for longer | 9,000 | {cell} | – | – |" in words
     gained = [
         fmean(percent(last_of(lines, "3000"), "accuracy", f"{PAIRS[2]}-{method}")) for method in ("source_only", "dann", "dsn")
     ]
