@@ -217,6 +217,16 @@ def test_the_figures_of_another_preset_s_gans_are_those_that_were_read():
     assert f"the judge reads {accuracy} of its digits, at a recall of {recall}" in words
 
 
+def test_what_two_processors_make_of_one_setting_is_what_was_read():
+    found = {(line.name, line.setting): line for line in verdicts.read(ROOT / verdicts.PATH)}
+    lines = found["generator-class-loss-recall-train", "as_in_the_study"], found["digits-twice-as-long", "fewer"]
+    first, second = (f"{100 * line.mean:.1f} ± {100 * line.std:.1f} %" for line in lines)
+    assert {line.figure for line in lines} == {"acgan.diversity.recall_train"}
+    words = " ".join(PAGES["README.md"].split())
+    said = f"recalls {first} of training digits on the EPYC (`{lines[0].name}`) and {second} on the Xeon (`{lines[1].name}`)"
+    assert said in words
+
+
 def test_how_often_adaptive_augmentation_acts_and_which_digit_is_the_weakest_are_as_they_were_read():
     words, at = " ".join(PAGES["README.md"].split()), {}
     for preset in ("laptop", "best_packaged"):
