@@ -337,11 +337,10 @@ class Params(Group):
     @model_validator(mode="after")
     def datasets_are_chosen(self) -> "Params":
         chosen = sorted({*self.data.datasets.model_fields_set, *self.data.folders})
+        among = ", ".join(chosen)
         for key, dataset in self._users().items():
             if dataset in Datasets.model_fields and dataset not in chosen:
-                raise ValueError(
-                    f"{key} is {dataset}, which is neither among data.datasets nor data.folders ({', '.join(chosen)})"
-                )
+                raise ValueError(f"{key} is {dataset}, which is neither among data.datasets nor data.folders ({among})")
             if dataset not in chosen:
                 raise ValueError(f"{key} is {not_among(dataset, chosen)}")
             if key != "stylegan2.dataset" and dataset in FACES and dataset not in self.data.folders:
@@ -350,16 +349,13 @@ class Params(Group):
 
     @model_validator(mode="after")
     def images_fit_the_networks(self) -> "Params":
-        key, side = self._side(self.stylegan2.dataset)
+        faces = self.stylegan2.dataset
+        key, side = self._side(faces)
         if side < 8 or side & (side - 1):
-            raise ValueError(
-                f"stylegan2.dataset is {self.stylegan2.dataset}, whose side of {side} ({key}) is no power of two from 8 on"
-            )
+            raise ValueError(f"stylegan2.dataset is {faces}, whose side of {side} ({key}) is no power of two from 8 on")
         layers, blocks = self.stylegan2.network.attention_layers, side.bit_length() - 2
         if any(layer > blocks for layer in layers):
-            raise ValueError(
-                f"stylegan2.network.attention_layers: {layers} go beyond the {blocks} blocks of {side}x{side} images"
-            )
+            raise ValueError(f"stylegan2.network.attention_layers: {layers} go beyond the {blocks} blocks of {side}x{side}")
         for user, dataset in (("acgan", self.acgan.dataset), ("judge", self.judge.dataset)):
             key, side = self._side(dataset)
             if side != DIGIT_SIDE and dataset not in self.data.folders:
@@ -379,10 +375,8 @@ class Params(Group):
             counts["orl's test split"] = ORL_TEST
         counts["acgan.sample.per_class"] = self.acgan.sample.per_class
         for key, count in counts.items():
-            if metrics.neighbours >= count:
-                raise ValueError(
-                    f"evaluation.metrics.neighbours is {metrics.neighbours}, too many for the {count} images of {key}"
-                )
+            if (needed := metrics.neighbours) >= count:
+                raise ValueError(f"evaluation.metrics.neighbours is {needed}, too many for the {count} images of {key}")
         return self
 
     @model_validator(mode="after")
