@@ -1,4 +1,4 @@
-"""metrics/readings.csv: test figures that were read of settings beside the claims', so that none is read in silence."""
+"""metrics/readings.csv: test figures that were read of settings beside the claims', as far as they were kept."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -30,30 +30,9 @@ SETTINGS = {name: getattr(SMOKE, name).model_copy(update={"steps": 4}) for name 
     "source_only": schema.SourceOnly(steps=4, lambda_steps=None),
     "target_only": schema.TargetOnly(steps=4, lambda_steps=None, share=1.0),
     "dann": schema.Dann(steps=4, lambda_steps=4),
-    "dsn": schema.Dsn(
-        steps=4,
-        lambda_steps=4,
-        similarity_start=1,
-        weight_decay=1e-6,
-        lr_decay=0.9,
-        lr_decay_steps=20000,
-        reconstruction_weight=0.015,
-        difference_weight=0.075,
-        similarity_weight=0.25,
-    ),
-    "mean_teacher": schema.MeanTeacher(
-        steps=4,
-        width=32,
-        ema_decay=0.9,
-        confidence=0.1,
-        consistency_weight=3.0,
-        balance_weight=0.005,
-        separate_batch_norm=True,
-        standardise=True,
-        intensity=False,
-        warp=True,
-        noise=0.1,
-        lr_decay=0.0,
+    "dsn": SMOKE.dsn.model_copy(update={"steps": 4, "lambda_steps": 4, "similarity_start": 1}),
+    "mean_teacher": SMOKE.mean_teacher.model_copy(
+        update={"steps": 4, "width": 32, "ema_decay": 0.9, "intensity": False, "lr_decay": 0.0}
     ),
 }
 CODES = {"mean_teacher": SETTINGS["mean_teacher"].width}
