@@ -16,14 +16,16 @@ import numpy as np
 from PIL import Image
 
 from stages.runtime.errors import UserError
+from stages.runtime.files import refused
 from stages.runtime.images import in_blocks
 
 MFEAT_ROWS, MFEAT_COLUMNS, MFEAT_LEVELS = 16, 15, 6
 
 
 def damaged(path: str | Path, reason: object) -> UserError:
-    """The error for a fetched file that can't be read, to be raised."""
-    return UserError(f"{path} is damaged ({str(reason)[:200]}): delete its folder and fetch it again with `dvc repro`")
+    """The error for a fetched file that can't be read, to be raised; it differs where the reason is that the system refused."""
+    told = refused(path, reason) if isinstance(reason, Exception) else None
+    return told or UserError(f"{path} is damaged ({str(reason)[:200]}): delete its folder and fetch it again with `dvc repro`")
 
 
 def read_photo(path: Path) -> np.ndarray:

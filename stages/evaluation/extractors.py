@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from stages.runtime import device
 from stages.runtime.errors import UserError, not_among
+from stages.runtime.files import refused
 from stages.runtime.images import scratch
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -192,7 +193,8 @@ def load(name: str, folder: str | Path | None = None) -> Extractor:
     try:
         weights = torch.load(files[0], map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises half a dozen kinds for damaged files
-        raise UserError(f"{files[0]} is damaged ({type(error).__name__}): delete it and run `dvc repro`") from None
+        damaged = UserError(f"{files[0]} is damaged ({type(error).__name__}): delete it and run `dvc repro`")
+        raise refused(files[0], error) or damaged from None
     extractor = EXTRACTORS[name]()
     try:
         extractor.network.load_state_dict(weights)

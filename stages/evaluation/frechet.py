@@ -42,9 +42,9 @@ def moments(batches: Iterable[np.ndarray]) -> Moments:
     return Moments(mean, covariance / (count - 1), count)
 
 
-def moments_of(features: np.ndarray, batch_size: int = 1024) -> Moments:
+def moments_of(features: np.ndarray) -> Moments:
     """Mean and covariance of features (n, d) held in memory, without a float64 copy of them all."""
-    return moments(features[start : start + batch_size] for start in range(0, len(features), batch_size))
+    return moments(features[start : start + 1024] for start in range(0, len(features), 1024))
 
 
 def distance(first: Moments, second: Moments) -> float:

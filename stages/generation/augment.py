@@ -30,10 +30,10 @@ def flip(images: Tensor) -> Tensor:
     return torch.where(mirrored, images.flip(3), images)
 
 
-def translation(images: Tensor, share: float = 0.125) -> Tensor:
-    """Shifted by up to `share` of height and width, whole pixels, with grey coming in."""
+def translation(images: Tensor) -> Tensor:
+    """Shifted by up to an eighth of height and width, whole pixels, with grey coming in."""
     n, _, height, width = images.shape
-    reach_y, reach_x = round(height * share), round(width * share)
+    reach_y, reach_x = round(height / 8), round(width / 8)
     padded = F.pad(images, (reach_x, reach_x, reach_y, reach_y), value=GREY).permute(0, 2, 3, 1)
     rows = torch.arange(height, device=images.device) + parallel.randint(2 * reach_y + 1, n, 1, device=images.device)
     columns = torch.arange(width, device=images.device) + parallel.randint(2 * reach_x + 1, n, 1, device=images.device)
@@ -58,11 +58,11 @@ def contrast(images: Tensor) -> Tensor:
     return (images - mean) * (0.5 + _uniform(images)) + mean
 
 
-def cutout(images: Tensor, share: float = 0.5) -> Tensor:
-    """A rectangle of `share` of height and width made grey, centred anywhere (at the border a part of it is outside)."""
+def cutout(images: Tensor) -> Tensor:
+    """A rectangle of half the height and width made grey, centred anywhere (at the border a part of it is outside)."""
     n, _, height, width = images.shape
-    rows = _covered(n, height, round(height * share), images.device)
-    columns = _covered(n, width, round(width * share), images.device)
+    rows = _covered(n, height, round(height / 2), images.device)
+    columns = _covered(n, width, round(width / 2), images.device)
     hole = rows[:, :, None] & columns[:, None, :]
     return torch.where(hole[:, None], GREY, images)
 

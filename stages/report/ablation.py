@@ -78,8 +78,11 @@ def wanted_jobs() -> int:
 
 def check_workspace() -> None:
     """UserError where the experiments would stand on something that no commit has, or find stages to run that aren't theirs."""
-    if not experiments.git("rev-parse", "--verify", "--quiet", "HEAD"):
-        raise UserError("experiments need a git repository with a commit: `git add -A && git commit` first")
+    try:
+        experiments.git("rev-parse", "--verify", "HEAD")
+    except UserError as error:
+        advice = "experiments need a git repository with a commit: `git add -A && git commit` first"
+        raise UserError(f"{advice} ({error})") from None
     changed = experiments.git("status", "--porcelain", "--", *code(), "params.yaml").decode().splitlines()
     if changed:
         raise UserError(f"{changed[0][3:]} differs from the last commit, on which the experiments stand: commit it first")

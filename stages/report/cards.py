@@ -19,7 +19,7 @@ from stages.data.catalog import DATASETS
 from stages.report.names import measure_name, method_name
 from stages.runtime import params
 from stages.runtime.errors import UserError
-from stages.runtime.files import read_json, reason, replacing, sha256
+from stages.runtime.files import read_json, refused, replacing, sha256
 from stages.runtime.schema import Datasets
 from stages.runtime.stage import run as run_stage
 
@@ -309,12 +309,9 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
-    except OSError as error:
-        raise UserError(f"{path} can't be read: {reason(error)}") from None
-    except safetensors.SafetensorError as error:
-        raise UserError(f"{path} is no readable safetensors file ({error}): delete it and run `dvc repro`") from None
+    except (OSError, safetensors.SafetensorError) as error:
+        damaged = UserError(f"{path} is no readable safetensors file ({error}): delete it and run `dvc repro`")
+        raise refused(path, error) or damaged from None
 
 
 def percent(share: float) -> str:

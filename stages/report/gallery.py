@@ -12,6 +12,7 @@ import numpy as np
 
 from stages.report.pictures import Picture, picture, sheet
 from stages.report.results import PROTOCOLS, Results, nearest_faces
+from stages.runtime.errors import UserError
 from stages.runtime.images import load_arrays
 
 FACES, COLUMNS, STRIP = 32, 8, 10
@@ -99,12 +100,14 @@ def reconstructions(folder: Path) -> dict[str, list[Picture]] | None:
 
 
 def holds(path: str | Path, name: str) -> bool:
-    """Whether there is an array file that has an array of this name."""
+    """Whether there is an array file that has an array of this name; UserError where it is damaged."""
     try:
         with zipfile.ZipFile(path) as file:
             return f"{name}.npy" in file.namelist()
-    except (OSError, zipfile.BadZipFile):
+    except FileNotFoundError:
         return False
+    except zipfile.BadZipFile:
+        raise UserError(f"{path} is damaged: delete it and run `dvc repro`") from None
 
 
 def as_colour(image: np.ndarray) -> np.ndarray:

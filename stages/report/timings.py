@@ -34,10 +34,10 @@ class Part:
         return max(peak for _, _, peak in self.stages)
 
 
-def read_timings(study: Study, folder: str | Path | None = None) -> list[Part]:
+def read_timings(study: Study) -> list[Part]:
     """The parts of the study whose stages were timed; stages that the params don't name, and unreadable files, are left out."""
     parts: dict[str, list[tuple[str, float, float]]] = {}
-    folder = Path(folder or os.environ.get("TIMINGS_DIR", ".timings"))
+    folder = Path(os.environ.get("TIMINGS_DIR", ".timings"))
     for name in stage_names(study):
         try:
             timing = read_json(folder / f"{name}.json")
@@ -105,8 +105,8 @@ def provenance() -> dict[str, Any]:
     """Commit, machine and versions; what can't be told is left out."""
     facts = {"commit": _commit(), "Python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
     facts["processors"] = f"{os.cpu_count()} x {_processor()}" if _processor() else str(os.cpu_count())
-    gpus = _said("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
-    facts["NVIDIA GPUs"] = "; ".join(gpus) or "none"
+    gpus = _said("nvidia-smi", "--query-gpu=name", "--format=csv,noheader") or "none"
+    facts["NVIDIA GPUs"] = "; ".join(gpus.splitlines())
     for package in PACKAGES:
         try:
             facts[package] = metadata.version(package)
@@ -115,10 +115,12 @@ def provenance() -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value}
 
 
-def _commit() -> str:
+def _commit() -> str | None:
     """The commit, and whether code or params differ from it; results that differ are what a run is for."""
     commit = _git("rev-parse", "--short=12", "HEAD")
     changed = _git("status", "--porcelain", "--", "stages", "params.yaml", "dvc.yaml")
+    if changed is None and commit:
+        return f"{commit}, perhaps with changes"
     return f"{commit}, with changes to code or params" if commit and changed else commit
 
 
@@ -131,15 +133,15 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-def _git(*words: str) -> str:
+def _git(*words: str) -> str | None:
     return _said("git", *words)
 
 
-def _said(*command: str) -> str:
-    """What a command printed; nothing where it is not here or fails."""
+def _said(*command: str) -> str | None:
+    """What a command printed; None where it is not here or fails."""
     words = list(command)
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
-        return ""
+        return None
     return done.stdout.strip()

@@ -73,6 +73,18 @@ def reason(error: OSError) -> str:
     return f"{said[:1].lower()}{said[1:]}: {ADVICE.get(error.errno, 'look into it and run it again')}"
 
 
+def refused(path: str | Path, error: Exception) -> UserError | None:
+    """What to raise where the system is why `path` can't be read, so that the file may be sound; None where its content is.
+
+    Decoders of damaged files raise OSErrors, too: such as have no number, or ask for a place that no file has (EINVAL).
+    """
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{path} is missing: run `dvc repro`, which makes it")
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        return UserError(f"{path} can't be read: {reason(error)}")
+    return None
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write `content` as indented JSON; NaN and infinity are refused with ValueError, since JSON has neither."""
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
@@ -84,10 +96,9 @@ def read_json(path: str | Path) -> Any:
     """A JSON file's content; UserError where the file is missing or damaged."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({str(error)[:200]}): delete it and run `dvc repro`") from None
+        damaged = UserError(f"{path} is damaged ({str(error)[:200]}): delete it and run `dvc repro`")
+        raise refused(path, error) or damaged from None
 
 
 def sha256(path: str | Path) -> str:

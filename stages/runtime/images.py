@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 
 from stages.runtime.errors import UserError
-from stages.runtime.files import CannotWrite, reason, replacing
+from stages.runtime.files import CannotWrite, reason, refused, replacing
 
 OTHER_DIGITS = "choose another data set, or run `dvc repro`, which makes the file anew"
 # Of images at a time, where all would be too many for the memory.
@@ -110,13 +110,10 @@ def load_arrays(path: str | Path, *names: str) -> list[np.ndarray]:
             arrays = [_checked(path, name, _array(path, file, name)) for name in names]
     except UserError:
         raise
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
-    except PermissionError:
-        raise UserError(f"{path} can't be read: your user has no right to it") from None
     except Exception as error:  # NumPy and zipfile raise a dozen kinds for damaged files
         said = f"{type(error).__name__}: {error}"[:200]
-        raise UserError(f"{path} is damaged ({said}): delete it and run `dvc repro`") from None
+        damaged = UserError(f"{path} is damaged ({said}): delete it and run `dvc repro`")
+        raise refused(path, error) or damaged from None
     return arrays
 
 

@@ -46,8 +46,8 @@ def run(main: Callable[..., None], *, timed: bool = True) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
-        where = f"{_one_line(str(error.filename))}: " if error.filename else ""
-        sys.exit(f"error: {where}{reason(error)}")
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"error: {_one_line(where + reason(error))}")
 
 
 def _one_line(text: str) -> str:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from stages.runtime.errors import UserError
-from stages.runtime.files import reason, replacing
+from stages.runtime.files import refused, replacing
 
 
 def save_weights(path: str | Path, tensors: dict[str, Tensor], form: dict[str, Any] | None = None) -> None:
@@ -55,9 +55,6 @@ def _told(form: dict[str, Any] | None) -> dict[str, str] | None:
 def _readable(path: str | Path) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run `dvc repro`, which makes it") from None
-    except OSError as error:
-        raise UserError(f"{path} can't be read: {reason(error)}") from None
-    except safetensors.SafetensorError as error:
-        raise UserError(f"{path} is no readable safetensors file ({error}): delete it and run `dvc repro`") from None
+    except (OSError, safetensors.SafetensorError) as error:
+        damaged = UserError(f"{path} is no readable safetensors file ({error}): delete it and run `dvc repro`")
+        raise refused(path, error) or damaged from None

@@ -1,8 +1,11 @@
 """SVHN, USPS and MNIST-M, from small files in the publishers' own formats through `prepare.main`, and damaged ones."""
 
 import bz2
+import errno
 import gzip
+import os
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +194,18 @@ def test_a_damaged_mnist_file_is_one_clear_line(workspace, name, spoil):
     with pytest.raises(UserError, match=rf"{name[:5]}.*ubyte\.gz.* is damaged \(.+\): delete its folder"):
         prepare.main("mnistm")
     assert not list(Path("data").glob("prepared/*"))
+
+
+def test_a_disk_that_is_full_is_not_called_a_damaged_file(workspace, monkeypatch):
+    def refuse(content, file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_mnist()
+    write_bsds500()
+    monkeypatch.setattr(shutil, "copyfileobj", refuse)
+    with pytest.raises(UserError, match=r"ubyte\.gz can't be read: no space left on device: free some space") as raised:
+        prepare.main("mnistm")
+    assert "damaged" not in str(raised.value)
 
 
 def test_a_damaged_bsds500_picture_and_a_folder_without_any_are_one_clear_line(workspace):

@@ -131,6 +131,12 @@ def test_the_packaged_extractor_does_not_wait_for_torchvision():
     assert subprocess.run([sys.executable, "-c", code], cwd=root, timeout=120).returncode == 0
 
 
+def test_weights_that_the_system_does_not_let_read_are_not_called_damaged(tmp_path):
+    (tmp_path / "weights.pth").mkdir()
+    with pytest.raises(UserError, match=r"weights\.pth can't be read: is a directory"):
+        extractors.load("efficientnet_lite0", tmp_path)
+
+
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("damage", ["cut", "empty", "other", "pickle", "names"])
 def test_damaged_weights_are_refused_in_one_line(folder, tmp_path, damage):

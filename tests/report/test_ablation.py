@@ -34,10 +34,11 @@ def git(*words: str) -> str:
 
 @pytest.fixture
 def repository(study):
-    """The study under git, with one commit."""
+    """The study and its code under git, with one commit."""
     shutil.copy(conftest.ROOT / "dvc.yaml", ".")
+    shutil.copytree(conftest.ROOT / "stages", "stages", ignore=shutil.ignore_patterns("__pycache__"))
     git("init", "-q")
-    git("add", "dvc.yaml", "params.yaml", "metrics/summary.json")
+    git("add", "dvc.yaml", "params.yaml", "stages", "metrics/summary.json")
     git("commit", "-qm", "base")
     return study
 
@@ -312,6 +313,22 @@ def test_settings_of_the_same_params_are_one_experiment(repository):
     plan = ablation.planned([Claim("a", "", "higher", (same, again)), Claim("b", "", "higher", (other, changed))])
     assert plan[same] == plan[again] and plan[same].name.startswith("a-x-")
     assert plan[other] != plan[changed] != plan[same]
+
+
+def test_settings_of_other_code_are_other_experiments(repository):
+    setting = Setting("a", "x", ("acgan.seeds=[0,1]",), FIGURE)
+    before = ablation.planned([Claim("a", "", "higher", (setting,))])
+    with Path("stages/generation/acgan.py").open("a") as code:
+        code.write("# changed\n")
+    git("commit", "-qam", "other code")
+    assert ablation.planned([Claim("a", "", "higher", (setting,))])[setting].key != before[setting].key
+
+
+def test_code_that_no_commit_has_is_refused_in_gits_words(repository):
+    git("rm", "-qr", "--cached", "stages/runtime")
+    git("commit", "-qm", "without some code")
+    with pytest.raises(UserError, match="git rev-parse: fatal: path 'stages/runtime.*"):
+        ablation.planned([CLAIM])
 
 
 @pytest.mark.parametrize("state", ["no repository", "no commit", "changed params"])

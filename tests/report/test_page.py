@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.report import page, readings, render, verdicts
+from stages.report import page, readings, render, timings, verdicts
 from stages.report.results import Study
 from stages.report.timings import stage_names
 from stages.runtime import params
@@ -358,6 +358,19 @@ def test_the_page_names_the_commit_where_there_is_one(study):
     subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", "state"], check=True)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
     assert commit[:7] in made().text
+    assert "perhaps with changes" not in made().text
+
+
+def test_a_commit_whose_changes_git_does_not_tell_is_not_shown_as_it_is(study, monkeypatch):
+    monkeypatch.setattr(timings, "_git", lambda verb, *words: "0123456789ab" if verb == "rev-parse" else None)
+    assert "0123456789ab, perhaps with changes" in made().text
+
+
+def test_a_damaged_file_of_pictures_is_named_and_not_left_out(study):
+    path = Path(f"results/{PAIR}-dsn/reconstructions.npz")
+    path.write_bytes(b"no archive")
+    with pytest.raises(UserError, match=f"^{path} is damaged"):
+        made()
 
 
 def test_hostile_words_stay_words(study):

@@ -109,6 +109,21 @@ def test_a_replaced_file_is_readable_by_whom_the_umask_allows(tmp_path):
     assert read_json(tmp_path / "a.json") == {"x": 1}
 
 
+@pytest.mark.parametrize("read", [read_json, lambda path: load_arrays(path, "images")], ids=["json", "arrays"])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES, errno.EIO])
+def test_a_file_that_the_system_does_not_let_read_is_not_called_damaged(tmp_path, monkeypatch, read, number):
+    def refuse(*of, **more):
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "a"
+    path.write_text("{}")
+    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(np, "load", refuse)
+    with pytest.raises(UserError, match=f"^{path} can't be read: {os.strerror(number).lower()[:8]}") as raised:
+        read(path)
+    assert "delete" not in str(raised.value)
+
+
 def test_json_refuses_nan(tmp_path):
     with pytest.raises(ValueError):
         write_json(tmp_path / "a.json", {"fd": float("nan")})
