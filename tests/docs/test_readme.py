@@ -32,9 +32,10 @@ every_page = pytest.mark.parametrize("page", PAGES)
 def commands(page: str) -> str:
     """All blocks without a language and all words in code type of a page, one after the other."""
     text = PAGES[page]
-    blocks = re.findall(r"^```\n(.*?)^```$", text, re.M | re.S)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)
+    assert 2 * len(blocks) == len(re.findall(r"^```", text, re.M))
     words = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
-    return "\n".join([*blocks, *words])
+    return "\n".join([*(block for language, block in blocks if not language), *words])
 
 
 def anchors(text: str) -> set[str]:
