@@ -2,7 +2,7 @@ import errno
 import os
 import signal
 import sys
-import time
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -33,7 +33,8 @@ class Fit(training.Trainable):
         self.optimizers["net"].zero_grad()
         loss.backward()
         self.optimizers["net"].step()
-        return {"loss": loss.detach()} | ({"rare": torch.tensor(float(step))} if step % 4 == 0 else {})
+        number = torch.tensor(float(step))
+        return {"loss": loss.detach(), "number": number} | ({"rare": number} if step % 4 == 0 else {})
 
     def snapshot(self):
         return {"weight": self.net[0].weight}
@@ -121,6 +122,7 @@ def test_the_resumed_run_does_not_start_again(state):
 def test_history_holds_the_average_of_each_interval(state):
     _, trained = fit(state)
     assert [row["step"] for row in trained.history] == list(range(2, 21, 2))
+    assert [row["number"] for row in trained.history] == [step - 0.5 for step in range(2, 21, 2)]
     assert [row["rare"] for row in trained.history if "rare" in row] == [4.0, 8.0, 12.0, 16.0, 20.0]
 
 
@@ -207,16 +209,24 @@ def test_a_state_that_can_t_be_saved_is_said_and_training_goes_on(state, monkeyp
 
 
 def test_saving_takes_a_small_share_of_the_time_however_long_it_takes(state, monkeypatch):
-    saves = []
+    saves, now = [], 0.0
+
+    class Timed(Fit):
+        def update(self, step):
+            nonlocal now
+            now += 4.0
+            return super().update(step)
 
     def slow(content, step):
+        nonlocal now
         saves.append(step)
-        time.sleep(0.05)
+        now += 1.0
 
     monkeypatch.setattr(state, "save", slow)
-    train(Fit(), state, snapshots=0, save_every_seconds=1e-9)
-    # Nineteen, were it not for the share.
-    assert len(saves) <= 9
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: now))
+    train(Timed(), state, snapshots=0, save_every_seconds=1e-9)
+    # A second of saving is followed by twenty of training, six steps.
+    assert saves == [1, 7, 13, 19]
 
 
 def test_a_silent_terminal_stops_no_training(state, monkeypatch):
