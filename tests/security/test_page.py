@@ -71,14 +71,15 @@ def test_names_that_reach_commands_and_the_page_are_plain(study, word):  # noqa:
     from stages.runtime.errors import UserError
 
     content = params._parsed("params.yaml")
-    pairs = content["adaptation"]["pairs"]
-    for broken in (
-        {**content, "data": {**content["data"], "folders": {word: "/x"}}},
-        {**content, "adaptation": {**content["adaptation"], "pairs": {word: next(iter(pairs.values()))}}},
-        {**content, "adaptation": {**content["adaptation"], "methods": [word]}},
-        {**content, "evaluation": {**content["evaluation"], "extractors": [word]}},
-        {**content, "judge": {**content["judge"], "dataset": word}},
-        {**content, "adaptation": {**content["adaptation"], "seeds": [word]}},
+    pair = next(iter(content["adaptation"]["pairs"].values()))
+    for group, changes, said in (
+        ("data", {"folders": {word: "/x"}}, r"data\.folders\..*: a name is a letter and"),
+        ("adaptation", {"pairs": {word: pair}}, r"adaptation\.pairs\..*: a pair's name is two names"),
+        ("adaptation", {"pairs": {f"{word}-{word}": pair}}, r"adaptation\.pairs\..*: a pair's name is two names"),
+        ("adaptation", {"methods": [word]}, r"adaptation\.methods\.0: is .* not known"),
+        ("evaluation", {"extractors": [word]}, r"evaluation\.extractors\.0: is .* not known"),
+        ("judge", {"dataset": word}, r"judge\.dataset is .* not known"),
+        ("adaptation", {"seeds": [word]}, r"adaptation\.seeds\.0: is .* must be a whole number"),
     ):
-        with pytest.raises(UserError):
-            params.validated(broken)
+        with pytest.raises(UserError, match=said):
+            params.validated({**content, group: {**content[group], **changes}})
