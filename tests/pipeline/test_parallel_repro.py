@@ -1,5 +1,6 @@
 """`make repro`'s command on a small graph of shell commands, with DVC itself."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -125,10 +126,11 @@ def test_an_interruption_ends_every_stage_and_the_next_call_goes_on(folder, numb
     running.send_signal(number)
     said = running.communicate(timeout=60)[1]
     assert running.returncode == 128 + number and said.splitlines()[-1].startswith("stopped: ")
-    os.close(pipe)
-    # Nobody reads the pipe any more: opening it without waiting fails.
-    with pytest.raises(OSError):
+    # Nobody reads the pipe any more: opening it without waiting fails. (Once this end is closed, a reader would end by itself.)
+    with pytest.raises(OSError) as refused:
         os.open(folder / "in.fifo", os.O_WRONLY | os.O_NONBLOCK)
+    assert refused.value.errno == errno.ENXIO
+    os.close(pipe)
     graph["stages"]["weak"]["cmd"] = "echo strong > weak"
     (folder / "dvc.yaml").write_text(yaml.safe_dump(graph))
     assert parallel(folder).returncode == 0
