@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -33,18 +34,32 @@ def work_on(part: str, count: int) -> tuple[object, list[str]]:
     return found[0], sorted(path.as_posix() for path in set(Path().rglob("*.npz")) - set(before))
 
 
+def numbers(arrays: Mapping[str, np.ndarray], kind: str) -> dict[str, int]:
+    """How long each array of images or of labels is, by split."""
+    return {name.removesuffix(kind).rstrip("_"): len(array) for name, array in arrays.items() if name.endswith(kind)}
+
+
 @pytest.mark.parametrize(
     ("part", "left"),
     [
-        ("import a folder", ["data/prepared/faces.npz"]),
-        ("pair", [f"data/pairs/mnistm-mfeat/{name}.npz" for name in ("target", "test", "train")]),
-        ("sample faces", ["samples/stylegan2-0.npz"]),
-        ("sample digits", ["samples/acgan-0.npz"]),
+        ("import a folder", {"data/prepared/faces.npz": {"train": 50, "test": 2}}),
+        (
+            "pair",
+            {
+                "data/pairs/mnistm-mfeat/target.npz": {"train": 50},
+                "data/pairs/mnistm-mfeat/test.npz": {"test": 50, "source_test": 50},
+                "data/pairs/mnistm-mfeat/train.npz": {"source": 40, "validation": 10, "target": 50},
+            },
+        ),
+        ("sample faces", {"samples/stylegan2-0.npz": {"report": 50, "clean": 50, "untrained": 50, "interpolation": 4}}),
+        ("sample digits", {"samples/acgan-0.npz": {"": 50}}),
     ],
 )
 def test_what_a_part_makes_has_all_its_images(part, left):
-    assert work_on(part, 50)[1] == left
-    assert max(len(array) for array in np.load(left[0]).values()) >= 40
+    made = {path: np.load(path) for path in work_on(part, 50)[1]}
+    assert {path: numbers(arrays, "images") for path, arrays in made.items()} == left
+    for path, arrays in made.items():
+        assert numbers(arrays, "labels").items() <= left[path].items()
 
 
 @pytest.mark.parametrize("part", ["evaluate digits", "evaluate a classifier"])
