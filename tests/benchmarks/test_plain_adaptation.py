@@ -5,10 +5,12 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks import adaptation
 from benchmarks import plain_adaptation as plain
 from stages.adaptation import augment
-from stages.adaptation.method import Batches, named
+from stages.adaptation.method import METHODS, Batches, named
 from stages.adaptation.methods import mean_teacher
+from stages.adaptation.selection import UNSEEN
 from stages.runtime import schema
 from stages.runtime.batches import Feed
 
@@ -101,6 +103,10 @@ def assert_same_gradients(ours, model):
     for (name, parameter), (_, other) in zip(learned(ours), learned(model), strict=True):
         most = min(1e-5, 1e-2 * other.grad.abs().max().item() + 3e-6)
         assert (parameter.grad - other.grad).abs().max().item() <= most, name
+
+
+def test_every_method_that_learns_from_both_domains_is_timed():
+    assert set(adaptation.METHODS) == set(METHODS) - {*UNSEEN, "coral"}  # the last is README's example of a new one
 
 
 @pytest.fixture(autouse=True)

@@ -66,6 +66,12 @@ def test_one_after_the_other_they_leave_their_weights(monkeypatch):
     ]
 
 
+def test_every_training_and_each_part_of_the_evaluation_has_a_row():
+    trainings = {"train StyleGAN2", "train ACGAN", "a step of the judge", "train DANN", "train DSN", "train self-ensembling"}
+    parts = {"diversity of digits", "soft neighbourhood density", "proxy A-distance", "nearest training faces"}
+    assert trainings | parts <= {one.name for one in scaling.rows()}
+
+
 @pytest.mark.parametrize("one", [one for one in scaling.rows() if one.of != "seeds"], ids=lambda one: one.name)
 def test_every_part_runs_at_a_small_size(one, monkeypatch):
     steps = []

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from benchmarks import stylegan2
+from stages.generation.augment import OPERATIONS
 from stages.runtime import params
 
 
@@ -33,6 +34,25 @@ def test_ours_has_the_plain_forms_loss_and_penalty_and_the_presets_batch():
 
 def test_whole_steps_are_timed_as_a_preset_trains():
     assert stylegan2.as_it_trains(params.load("presets/smoke.yaml"), 16) > 0
+
+
+def test_both_augmentations_are_timed_with_all_operations_and_the_gradient(monkeypatch):
+    given = []
+
+    def noted(augmentation):
+        return lambda images, how: given.append((images, how)) or augmentation(images, how)
+
+    for name in ("transformed", "augment"):
+        monkeypatch.setattr(stylegan2, name, noted(getattr(stylegan2, name)))
+    forms = stylegan2.augmentations(4, 16)
+    assert list(forms) == ["adaptive augmentation", "DiffAugment with all its operations"]
+    for form in forms.values():
+        form()
+        images = given[-1][0]
+        assert images.grad.shape == (4, 3, 16, 16) and images.grad.any()
+        images.grad = None
+    [(_, p), (_, operations)] = given
+    assert 0 < p <= 1 and set(operations) == set(OPERATIONS)
 
 
 @contextmanager
