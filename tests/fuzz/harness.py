@@ -1,7 +1,8 @@
 """Feeding made-up input to one reader, case after case, and watching what it does.
 
 A case may end in a value or in a UserError. Anything else fails: another exception, more than SECONDS, more memory than
-MEMORY above what there was, a write outside of the case's folder, a process or connection started, an import by a pickle.
+MEMORY above what there was, a file or folder written, made, moved or removed outside of the case's own, a process or connection
+started, an import by a pickle.
 """
 
 import os
@@ -26,6 +27,15 @@ QUICK = 50
 SECONDS = 20
 MEMORY = 2 << 30
 FORBIDDEN = {"os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "socket.connect", "pickle.find_class"}
+# Of what changes names: where its audit event has each of them, and the descriptor of the folder that it is relative to.
+CHANGES = {
+    "os.mkdir": ((0, 2),),
+    "os.remove": ((0, 1),),
+    "os.rmdir": ((0, 1),),
+    "os.symlink": ((1, 2),),
+    "os.link": ((1, 3),),
+    "os.rename": ((0, 2), (1, 3)),
+}
 
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")
 
@@ -72,12 +82,24 @@ class Watch:
             self.seen.append(f"{event}{arguments}"[:200])
         if event == "open" and self._writes(*arguments[:3]):
             self.seen.append(f"wrote {arguments[0]!r}"[:200])
+        for name, beside in CHANGES.get(event, ()):
+            if self._outside(_place(arguments[name], arguments[beside])):
+                self.seen.append(f"{event} {arguments[name]!r}"[:200])
 
     def _writes(self, path: Any, mode: str | None, flags: int) -> bool:
         if isinstance(path, int) or not flags & (os.O_WRONLY | os.O_RDWR):
             return False
-        name = os.path.realpath(os.fsdecode(path))
+        return self._outside(os.path.realpath(os.fsdecode(path)))
+
+    def _outside(self, name: str) -> bool:
         return not name.startswith((self.folder, "/dev/")) and "__pycache__" not in name
+
+
+def _place(path: Any, beside: int) -> str:
+    """Where a name itself is, whatever it links to."""
+    folder, name = os.path.split(os.fsdecode(path))
+    start = os.getcwd() if beside == -1 else os.readlink(f"/proc/self/fd/{beside}")
+    return os.path.join(os.path.realpath(os.path.join(start, folder)), name)
 
 
 WATCH = Watch()
