@@ -234,9 +234,7 @@ TARGETS = [
     Target("photographs", 100, damaged(PICTURES), reading("photos/1.png", lambda path: photos.load_photos(path.parent, "train"))),
     Target("mnist.pkl.gz", 300, damaged([gzip.compress(mnist_pickle())]), reading("mnist.pkl.gz", formats.read_mnist)),
     Target("mnist.pkl.gz, inside", 1000, PICKLES, read_mnist_pickle, start=MNIST_PICKLES[0]),
-    Target(
-        "mfeat", 400, damaged([mfeat(3), b"\n", b"a\n1,2"]), reading("mfeat.csv", formats.read_mfeat), formed(16, 15), mfeat(3)
-    ),
+    Target("mfeat", 400, damaged(MFEATS), reading("mfeat.csv", formats.read_mfeat), formed(16, 15), MFEATS[0]),
     Target("idx.gz", 500, IDX_CASES, read_idx, formed(28, 28), ("labels-idx1", IDX["labels-idx1"], True)),
     Target("usps", 400, USPS_CASES, read_usps, formed(16, 16), (USPS, True)),
     # SciPy's reader of such files can take the whole process down, so that none but the publisher's bytes may ever reach it.
