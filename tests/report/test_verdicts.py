@@ -140,10 +140,10 @@ def test_the_settings_that_the_committed_verdicts_are_of_are_today_s(monkeypatch
     """Params beside those that a setting changes may have changed since it was read."""
     monkeypatch.chdir(ROOT)
     lines = [line for line in verdicts.read(ROOT / verdicts.PATH) if line.verdict != verdicts.SUPERSEDED]
-    shallow = git("rev-parse", "--is-shallow-repository")
-    if shallow == b"true\n":
+    if not Path(".git").exists() or git("rev-list", "--all", "-2").count(b"\n") < 2:
+        pytest.skip("an archive, which has no history")
+    if git("rev-parse", "--is-shallow-repository") == b"true\n":
         pytest.skip("a clone without its history")
-    assert shallow == b"false\n"
     params = {commit: git("show", f"{commit}:params.yaml").decode() for commit in {line.commit for line in lines}}
     assert all(params.values())
     params["now"] = (ROOT / "presets/laptop.yaml").read_text()
