@@ -8,7 +8,6 @@ it who need it.
 import gzip
 import io
 import re
-import shutil
 import tempfile
 import zipfile
 import zlib
@@ -21,6 +20,7 @@ from PIL import Image
 from stages.data import pictures
 from stages.data.formats import damaged
 from stages.runtime.errors import UserError
+from stages.runtime.files import CannotWrite, reason
 
 CELEBA_SIZE = (178, 218)
 
@@ -120,10 +120,14 @@ def existing(path: Path) -> Path:
 
 def _gunzip(path: Path, target: Path) -> None:
     try:
-        with gzip.open(path) as content, target.open("wb") as file:
-            shutil.copyfileobj(content, file)
+        with gzip.open(path) as file:
+            content = file.read()
     except (OSError, EOFError, zlib.error) as error:
         raise damaged(path, error) from None
+    try:
+        target.write_bytes(content)
+    except OSError as error:
+        raise CannotWrite(f"{target} can't be written: {reason(error)}") from error
 
 
 def _celeba_names(path: Path) -> list[str]:

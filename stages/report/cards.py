@@ -307,7 +307,8 @@ def weights_of(run: str) -> Path:
 def shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """The shapes of a weights file's tensors by name, without reading them; UserError where it is missing or damaged."""
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
+        # safetensors' own errors don't tell what the system refused.
+        with path.open("rb"), safetensors.safe_open(path, framework="numpy") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
         damaged = UserError(f"{path} is no readable safetensors file ({error}): delete it and run `dvc repro`")

@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import subprocess
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +65,8 @@ def revision(name: str) -> str:
         found = {commit for experiment, commit in known() if experiment == name}
         if len(found) > 1:
             raise UserError(f"{name!r} names {len(found)} experiments: name their commits, which `dvc exp show` lists")
-        commit = found.pop() if found else git_knows("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").decode().strip()
+        asked = ("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+        commit = found.pop() if found else git(*asked, perhaps=True).decode().strip()
         if commit:
             return commit
     raise UserError(f"{name!r} is no experiment, branch or commit here: `dvc exp show` lists the experiments")
@@ -76,7 +76,7 @@ def content(commit: str | None, path: str) -> bytes:
     """A file's bytes in a commit, or here."""
     if commit is None:
         return Path(path).read_bytes()
-    found = git_knows("cat-file", "blob", f"{commit}:{path}")
+    found = git("cat-file", "blob", f"{commit}:{path}", perhaps=True)
     if not found:
         raise UserError(f"{commit[:7]} has no {path}: only runs of the whole pipeline can be compared")
     return found
@@ -90,23 +90,18 @@ def listed(commit: str | None) -> list[str]:
     return [name for name in names if name.endswith(".png")]
 
 
-def git(*words: str) -> bytes:
-    """What git printed; UserError with its words where it fails."""
+def git(*words: str, perhaps: bool = False) -> bytes:
+    """What git printed; UserError with its words where it fails, but nothing if what it is asked for is there only `perhaps`."""
     command = ["git", *words]
     try:
         return subprocess.run(command, capture_output=True, timeout=60, check=True).stdout
     except subprocess.CalledProcessError as error:
-        said = error.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {error.returncode}"]
-        raise UserError(f"git {words[0]}: {said[0]}") from None
+        if perhaps:
+            return b""
+        said = error.stderr.decode(errors="replace").splitlines() or [f"exit code {error.returncode}"]
+        raise UserError(f"git {words[0]}: {next((line for line in said if line.startswith('fatal:')), said[0])}") from None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UserError(f"git {words[0]}: {error}") from None
-
-
-def git_knows(*words: str) -> bytes:
-    """What git printed of something that it may not have; nothing where it fails."""
-    with suppress(UserError):
-        return git(*words)
-    return b""
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:

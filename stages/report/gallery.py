@@ -13,6 +13,7 @@ import numpy as np
 from stages.report.pictures import Picture, picture, sheet
 from stages.report.results import PROTOCOLS, Results, nearest_faces
 from stages.runtime.errors import UserError
+from stages.runtime.files import refused
 from stages.runtime.images import load_arrays
 
 FACES, COLUMNS, STRIP = 32, 8, 10
@@ -106,8 +107,8 @@ def holds(path: str | Path, name: str) -> bool:
             return f"{name}.npy" in file.namelist()
     except FileNotFoundError:
         return False
-    except zipfile.BadZipFile:
-        raise UserError(f"{path} is damaged: delete it and run `dvc repro`") from None
+    except Exception as error:  # zipfile raises half a dozen kinds for damaged files
+        raise refused(path, error) or UserError(f"{path} is damaged: delete it and run `dvc repro`") from None
 
 
 def as_colour(image: np.ndarray) -> np.ndarray:

@@ -54,7 +54,9 @@ def _told(form: dict[str, Any] | None) -> dict[str, str] | None:
 @contextmanager
 def _readable(path: str | Path) -> Iterator[None]:
     try:
-        yield
+        # safetensors' own errors don't tell what the system refused.
+        with Path(path).open("rb"):
+            yield
     except (OSError, safetensors.SafetensorError) as error:
         damaged = UserError(f"{path} is no readable safetensors file ({error}): delete it and run `dvc repro`")
         raise refused(path, error) or damaged from None

@@ -54,6 +54,12 @@ def test_a_message_stays_short_however_many_weights_are_missing(path):
     assert len(str(raised.value)) < 500
 
 
+def test_a_file_that_the_system_does_not_let_read_is_not_called_damaged(path):
+    path.mkdir()
+    with pytest.raises(UserError, match=f"^{path} can't be read: is a directory"):
+        read_weights(path)
+
+
 GOOD = (40).to_bytes(8, "little") + b'{"a":{"dtype":"F32","shape":[2],"data_of'
 
 
