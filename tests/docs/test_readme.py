@@ -90,7 +90,8 @@ def test_the_number_of_claims_and_of_each_verdict_is_said():
     known = claims.read(ROOT / "ablation.yaml")
     of_each = Counter(claim[0].verdict for claim in finished)
     words = " ".join(PAGES["README.md"].split())
-    assert f"{len(finished)} of the {len(known)} claims have been run so far" in words
+    assert {claim[0].name for claim in finished} == {claim.name for claim in known}
+    assert f"All {len(known)} claims have been run" in words
     assert f"{of_each['confirmed']} are confirmed, {of_each['refuted']} refuted, {of_each['open']} open" in words
 
 
@@ -201,7 +202,7 @@ def test_the_figures_of_another_preset_s_gans_are_those_that_were_read():
     large = figures("acgan.train.batch_size=64 acgan.train.augment=[translation]", "e20675e")
     assert f"the judge reads even {large[0]} % (seed 0), but recall is {large[1]} %" in words
     assert f"{ours[2]} % of training digits are recalled, and {large[2]} % with batches of 64" in words
-    assert f"with 1 it reads {light[0]} % and recalls more of them ({light[2]} %)" in words
+    assert f"with 1 it reads {light[0]} % and recalls more of them ({light[2]} %; a144919)" in words
     assert f"the judge reads {ours[0]} instead of {light[0]} %, at a recall of {ours[1]} instead of {light[1]} %" in words
     within = [float(line["value"]) for line in lines if line["run"].startswith("acgan") and line["figure"] == "fd"]
     assert f"an `fd` within a class of {spread(within)}" in words
@@ -218,6 +219,26 @@ def test_the_figures_of_another_preset_s_gans_are_those_that_were_read():
     assert f"the judge reads {accuracy} of its digits, at a recall of {recall}" in words
 
 
+def test_what_laptop_s_digits_are_in_more_steps_is_what_was_read():
+    words = " ".join(PAGES["README.md"].split())
+
+    def figures(commit: str, changes: str = "") -> dict[str, float]:
+        read = [line for line in readings("laptop", changes) if (line["commit"], line["run"]) == (commit, "acgan-0")]
+        assert len({line["step"] for line in read}) == 1
+        return {line["figure"]: float(line["value"]) for line in read}
+
+    longer = "acgan.train.steps=12000 acgan.train.ema_decay=0.999 acgan.train.generator_class_weight={}"
+    two, five = (figures("966c0b6", longer.format(weight)) for weight in ("2.0", "5.0"))
+    recall = {f"{100 * of['recall_train']:.1f}" for of in (two, five)}
+    assert len(recall) == 1
+    said = f"{100 * two['judge_accuracy']:.1f} %, at the same recall as a run beside it with 5 ({recall.pop()} % each; 966c0b6)"
+    assert f"(12,000 steps, `ema_decay` 0.999) {said}" in words
+    before, again = figures("5c79d61"), figures("b5a991c", "acgan.train.steps=6000")
+    said = f"the judge read {100 * before['judge_accuracy']:.1f} % of them and `fd` within a class was {before['fd']:.1f}"
+    assert said in words
+    assert f"for {100 * again['judge_accuracy']:.1f} % and {again['fd']:.1f} (b5a991c)" in words
+
+
 def test_what_two_processors_make_of_one_setting_is_what_was_read():
     found = {(line.name, line.setting): line for line in verdicts.read(ROOT / verdicts.PATH)}
     lines = found["generator-class-loss-recall-train", "as_in_the_study"], found["digits-twice-as-long", "fewer"]
@@ -226,6 +247,26 @@ def test_what_two_processors_make_of_one_setting_is_what_was_read():
     words = " ".join(PAGES["README.md"].split())
     said = f"recalls {first} of training digits on the EPYC (`{lines[0].name}`) and {second} on the Xeon (`{lines[1].name}`)"
     assert said in words
+
+
+def test_laptop_s_settings_for_faces_come_nearest_to_the_training_faces():
+    laptop = yaml.safe_load((ROOT / "presets/laptop.yaml").read_text())["stylegan2"]["train"]
+    names = ("adaptive-augmentation", "penalty-strength", "learning-rate", "batch-size", "path-length")
+    lines = [line for line in verdicts.read(ROOT / verdicts.PATH) if line.name in {f"{name}-train" for name in names}]
+    changes = {line: dict(word.split("=", 1) for word in line.overrides.split() if "stylegan2.train." in word) for line in lines}
+    own = [line for line, change in changes.items() if all(of_laptop(laptop, *one) for one in change.items())]
+    others = [line.mean for line in lines if line not in own]
+    assert len(own) == len(others) == 5 and {line.verdict for line in lines} == {"open"}
+    assert len({(line.mean, line.std) for line in own}) == 1 and own[0].mean < min(others)
+    words = " ".join(PAGES["README.md"].split())
+    assert f"(`fd` to the training faces {own[0].mean:.1f} ± {own[0].std:.1f})" in words
+    assert f"than what it was tried against ({min(others):.1f} to {max(others):.1f}), none beyond chance" in words
+
+
+def of_laptop(laptop: dict[str, object], key: str, value: str) -> bool:
+    """Whether a setting has laptop's value, but for the number of steps that all claims on faces share."""
+    name = key.removeprefix("stylegan2.train.")
+    return (name == "steps" and value == "1600") or laptop[name] == yaml.safe_load(value)
 
 
 def test_how_often_adaptive_augmentation_acts_and_which_digit_is_the_weakest_are_as_they_were_read():
