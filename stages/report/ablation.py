@@ -34,6 +34,8 @@ GRAPH = "dvc.yaml"
 QUEUED, RUNNING, FAILED, SUCCESS = "Queued", "Running", "Failed", "Success"
 SECONDS_BETWEEN_LOOKS, SECONDS_TO_ANSWER = 5, 60
 MOST_STARTS = 10
+# What a training says that another process has in hand.
+BUSY = "is being trained by process"
 
 Answer = TypeVar("Answer")
 
@@ -140,6 +142,10 @@ def bring(wanted: list[Experiment], jobs: int) -> dict[str, str]:
     queue = Queue()
     try:
         work_off(queue, missing, jobs)
+        met = [one for one in missing if one.key not in finished() and BUSY in queue.why(one)]
+        if met:
+            interruption.say("once more what came to a training of another, which has ended now")
+            work_off(queue, met, jobs)
     except KeyboardInterrupt as error:
         queue.withdraw(missing)
         error.args = ("stopped: the same command goes on from here",)

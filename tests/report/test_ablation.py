@@ -232,6 +232,19 @@ def test_workers_that_end_before_their_work_are_followed_by_others(queue, capsys
     assert len(starts) == 13
 
 
+def test_what_came_to_a_training_of_another_runs_once_more_and_what_failed_otherwise_does_not(queue, monkeypatch):
+    third, worked, told = Experiment("third-c", ()), [], {FIRST: f"error: dsn-0 {ablation.BUSY} 7", SECOND: "error: disk"}
+    results = [[third], [third, FIRST]]
+    monkeypatch.setattr(ablation, "Queue", lambda: queue)
+    monkeypatch.setattr(ablation, "finished", lambda: {one.key: (one.name, "") for one in results[0]} if worked else {})
+    monkeypatch.setattr(
+        ablation, "work_off", lambda queue, missing, jobs: worked.append(missing) or worked[1:] and results.pop(0)
+    )
+    queue.why = told.get
+    assert ablation.bring([FIRST, SECOND, third], 2) == {SECOND.name: "error: disk"}
+    assert worked == [[FIRST, SECOND, third], [FIRST]]
+
+
 def test_a_worker_counts_while_its_process_is_there_whether_it_answers_or_not(queue, tmp_path):
     del queue.working
     queue.queue.wdir = str(tmp_path)

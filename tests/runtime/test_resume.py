@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from stages.report.ablation import BUSY
 from stages.runtime import resume
 from stages.runtime.errors import UserError
 from stages.runtime.resume import ResumeState
@@ -156,7 +157,7 @@ def test_another_environment_is_said(state, monkeypatch, capsys):
 def test_a_state_is_one_process_s_at_a_time(state):
     with state.held():
         other = ResumeState("fit-0", {"lr": 1}, [])
-        with pytest.raises(UserError, match=f"fit-0 is being trained by process {os.getpid()} .*: wait for it or stop it"):
+        with pytest.raises(UserError, match=f"fit-0 {BUSY} {os.getpid()} .*: wait for it or stop it"):
             other.acquire()
         with pytest.raises(KeyboardInterrupt), other_run().held():
             raise KeyboardInterrupt
