@@ -175,7 +175,7 @@ def test_what_tuning_saw_is_said_of_every_preset_alike(preset, request):
     text = " ".join(made().text.split())
     assert "Except for “target only”, no target label took part in training, and none chose the snapshot." in text
     assert "Settings of the presets that are not the study’s own are a publication’s, or ours." in text
-    tuned = "on syn → mnistm alone, by labels of target training images that no training saw (oracle_dev ); some"
+    tuned = "on syn → mnistm alone, by labels of target training images that no training saw (oracle_dev );"
     assert f"What was tuned of them was tuned, as far as is on record, {tuned}" in text
     assert "The other pairs take them over, but that a grey source with a coloured target has source_augment: strong" in text
     assert "As far as is on record, no test image of a target took part in a choice." in text
