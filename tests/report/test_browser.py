@@ -4,6 +4,7 @@ Needs a Chromium, named by CHROMIUM or found as `chromium`, and for the rules of
 """
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -218,15 +219,23 @@ def test_hovering_shows_image_label_and_prediction(visit, made):
     assert "data:image/webp" in tab.locator("#tsne .thumb").evaluate("(thumb) => thumb.style.backgroundImage")
 
 
-def test_a_tap_beside_a_mark_shows_the_nearest_image(visit):
+def test_a_tap_beside_a_mark_shows_the_nearest_image(visit, made):
     tab = visit(part="#tsne", width=360, touch=True).tab
     tab.locator("#tsne input[value=wrong]").check()
     until(tab, "document.querySelector('#tsne .plot').dataset.shown === '4'")
-    mark = tab.locator("#tsne svg .mark-symbol.role-mark path").first
-    mark.scroll_into_view_if_needed()
-    box = mark.bounding_box()
-    tab.touchscreen.tap(box["x"] + box["width"] / 2 + 9, box["y"] + box["height"] / 2)
-    sync_api.expect(tab.locator("#tsne .picked p")).to_contain_text("target image of a")
+    table = pd.read_csv(made / f"results/{PAIR}-dsn/embedding.csv")
+    rows = table[(table["domain"] == "target") & (table["label"] != table["prediction"])]
+    marks = tab.locator("#tsne svg .mark-symbol.role-mark path")
+    said = [f"target image of a {row.label}, predicted {row.prediction}: wrong." for row in rows.itertuples()]
+    assert marks.count() == len(said) == 4 and len(set(said)) > 1
+    for number in range(4):
+        marks.nth(number).scroll_into_view_if_needed()
+        boxes = [mark.bounding_box() for mark in marks.all()]
+        centres = [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes]
+        place = centres[number][0] + 9, centres[number][1]
+        nearest = min(range(4), key=lambda one: math.dist(centres[one], place))
+        tab.touchscreen.tap(*place)
+        sync_api.expect(tab.locator("#tsne .picked p")).to_have_text(said[nearest])
 
 
 def test_far_from_every_mark_nothing_is_chosen(visit):
